@@ -1,0 +1,177 @@
+"""The contract that everything which can run a network fulfils."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from leti_opt.device.run_batch import RunBatch
+
+if TYPE_CHECKING:
+    from leti_opt.device.measurement import Metric
+    from leti_opt.device.model import MeasurableModel
+
+Origin = Literal["measured", "simulated", "replayed"]
+
+
+def _digest(data: object) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class DeviceIdentity:
+    """What determines a latency besides the network. Two devices with equal identities may share results.
+
+    Args:
+        kind: ``host-cpu``, ``replay``, …
+        hardware: model, SoC, or name of the CPU or GPU.
+        runtime: what executes the network, with its version or the SHA-256 of its binary.
+        runner: how it is started: ``worker``, ``shell``, ``app``.
+        delegate: ``cpu``, ``xnnpack``, ``gpu`` …
+        options: every option that matters, as sorted pairs: threads, affinity, precision loss.
+        origin: whether its figures are measured, simulated from a formula or replayed from a file.
+    """
+
+    kind: str
+    hardware: str
+    runtime: str
+    runner: str
+    delegate: str
+    options: tuple[tuple[str, str], ...] = ()
+    origin: Origin = "measured"
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of all fields."""
+        return _digest(asdict(self))
+
+    @property
+    def name(self) -> str:
+        """One line for people: hardware, delegate, options, and a warning where nothing is measured."""
+        options = " ".join(f"{key}={value}" for key, value in self.options)
+        mark = "" if self.origin == "measured" else f" [{self.origin.upper()}]"
+        return " ".join(filter(None, [self.hardware, self.delegate, options])) + mark
+
+
+@dataclass(frozen=True)
+class DeviceEpoch:
+    """What may change while a device keeps its identity.
+
+    Args:
+        system_build: build fingerprint or kernel.
+        driver: GPU driver; empty where there is none.
+        unit: pseudonymous serial of this very unit.
+    """
+
+    system_build: str
+    driver: str = ""
+    unit: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of all fields."""
+        return _digest(asdict(self))
+
+
+class Session(ABC):
+    """One loaded network, ready to run. Use it as a context manager; it belongs to one thread.
+
+    Attributes:
+        initialization_ms: how long loading took; None where the device does not say.
+    """
+
+    initialization_ms: float | None = None
+
+    @abstractmethod
+    def run(self, n: int) -> RunBatch:
+        """Run the network ``n`` times, one after the other, and say what the device reveals.
+
+        Raises:
+            AttemptError: crashed or hung; the session is of no more use.
+            InfeasibleError: the device cannot run this network.
+            DeviceError: the device is gone.
+        """
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Further figures, such as peak memory, as of now."""
+        return ()
+
+    def close(self) -> None:
+        """Release the network. May be called twice."""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Device(ABC):
+    """Something that can run a network and time it.
+
+    Whoever calls :meth:`load` holds the locks of :attr:`resources`
+    (:func:`leti_opt.device.resource_lock.hold`); :func:`leti_opt.device.protocol.measure` does. A device may be
+    opened in many threads and processes; it must be cheap to open and to close, and starts no work before
+    :meth:`load`.
+
+    Attributes:
+        uri: what :func:`leti_opt.device.open_device` opens it by again, in this process or another.
+        needs_file: whether :meth:`load` reads the model's TFLite file; false for devices that answer from elsewhere.
+        default_min_runs: runs that a measurement needs on this kind of device (LETI paper: 300, on CUDA 100).
+    """
+
+    uri: str
+    needs_file: bool = True
+    default_min_runs: int = 300
+
+    @property
+    @abstractmethod
+    def identity(self) -> DeviceIdentity:
+        """What it is. May contact the device.
+
+        Raises:
+            DeviceError: it cannot be reached.
+        """
+
+    @property
+    @abstractmethod
+    def epoch(self) -> DeviceEpoch:
+        """What about it may change. May contact the device."""
+
+    @property
+    @abstractmethod
+    def resources(self) -> frozenset[str]:
+        """Names of the physical things that only one measurement may use at a time."""
+
+    @abstractmethod
+    def load(self, model: MeasurableModel) -> Session:
+        """Load a network.
+
+        Raises:
+            InfeasibleError: the device refuses it.
+            AttemptError: loading crashed or hung.
+            DeviceError: the device cannot be reached.
+        """
+
+    def close(self) -> None:
+        """Release what the device holds. May be called twice; the device may be used again afterwards."""
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,140 @@
+"""Every exception that leti_opt raises on purpose.
+
+Each one is also the builtin that a caller who knows nothing of this package would catch::
+
+    LetiError
+    ├── InvalidInputError (ValueError)         the caller handed in something unusable
+    │   ├── InvalidArchitectureError
+    │   │   └── DisconnectedArchitectureError
+    │   ├── InvalidDefinitionError
+    │   ├── InvalidConfigError
+    │   ├── InvalidModelError
+    │   ├── InvalidDeviceUriError
+    │   ├── InvalidProtocolError
+    │   └── InvalidSearchError
+    ├── NotFoundError (LookupError)            asked for something that is not there
+    ├── InfeasibleError (RuntimeError)         the architecture's fault: the device cannot run it
+    ├── AttemptError (RuntimeError)            one attempt at measuring ended without figures
+    ├── StatisticUnavailableError (LookupError) the device does not reveal this statistic
+    ├── DeviceError (OSError)                  the device's fault: gone, busy, refused
+    ├── StoreError (OSError)
+    │   ├── ForeignStoreError                  the file is not a store of ours
+    │   ├── CorruptStoreError
+    │   └── StoreVersionError                  written by a newer leti_opt
+    └── MissingDependencyError (ImportError)
+
+Every message says what was wrong, with which value, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LetiError(Exception):
+    """Base of all exceptions of this package."""
+
+
+class InvalidInputError(LetiError, ValueError):
+    """The caller handed in something unusable; nothing was started."""
+
+
+class InvalidArchitectureError(InvalidInputError):
+    """An adjacency matrix and operations that do not make a cell."""
+
+
+class DisconnectedArchitectureError(InvalidArchitectureError):
+    """No path leads from the cell's input to its output."""
+
+
+class InvalidDefinitionError(InvalidInputError):
+    """A search space that cannot exist."""
+
+
+class InvalidConfigError(InvalidInputError):
+    """A network configuration that is wrong or does not fit the architecture."""
+
+
+class InvalidModelError(InvalidInputError):
+    """A file that is not a model, or not one that can be measured."""
+
+
+class InvalidDeviceUriError(InvalidInputError):
+    """A device URI with an unknown kind or option."""
+
+
+class InvalidProtocolError(InvalidInputError):
+    """A measurement protocol whose numbers contradict each other."""
+
+
+class InvalidSearchError(InvalidInputError):
+    """A search with an unknown optimizer, an empty budget and the like."""
+
+
+class NotFoundError(LetiError, LookupError):
+    """Asked for something that is not there."""
+
+
+class InfeasibleError(LetiError, RuntimeError):
+    """The device cannot run this network, and never will: the architecture's fault.
+
+    Args:
+        reason: one line, stored with the failure.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class AttemptError(LetiError, RuntimeError):
+    """One attempt at measuring ended without figures, for instance a crash or a hang."""
+
+
+class StatisticUnavailableError(LetiError, LookupError):
+    """The device does not reveal this statistic, and we do not make one up."""
+
+
+class DeviceError(LetiError, OSError):
+    """The device's fault: unplugged, busy, unauthorized. It never becomes a score."""
+
+
+class StoreError(LetiError, OSError):
+    """The store cannot be opened, read or written."""
+
+
+class ForeignStoreError(StoreError):
+    """The file is no store of leti_opt; it is left as it was."""
+
+
+class CorruptStoreError(StoreError):
+    """The store's file is damaged; it is left as it was."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written by a newer version of leti_opt."""
+
+
+class MissingDependencyError(LetiError, ImportError):
+    """An optional part is not installed.
+
+    Args:
+        package: what could not be imported.
+        extra: the extra that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; try: pip install 'leti_opt[{extra}]'")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Say which known word is nearest, or list them all, for the end of an error message.
+
+    >>> did_you_mean("conv3x3", ["conv3x3-bn-relu", "maxpool3x3"])
+    "did you mean 'conv3x3-bn-relu'? Known: conv3x3-bn-relu, maxpool3x3"
+    """
+    names = list(known)
+    nearest = difflib.get_close_matches(word, names, n=1)
+    guess = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return f"{guess}Known: {', '.join(names)}"
