@@ -1,0 +1,118 @@
+"""LayerGraph -> keras.Model, with seeded random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from leti_opt.network.layer_graph import Layer, LayerGraph, LayerKind
+
+if TYPE_CHECKING:
+    import keras
+
+_Build = Callable[[Layer, list[Any], int], Any]
+
+
+def build_keras_model(graph: LayerGraph, seed: int = 0) -> keras.Model:
+    """Build a functional Keras model, layer for layer.
+
+    Args:
+        graph: what to build.
+        seed: of the random weights; each layer has its own. Activations keep an ordinary size through the depth.
+
+    Returns:
+        a model with a static batch dimension, without softmax, built on Keras's TensorFlow backend.
+    """
+    import keras
+
+    build = _builders()
+    tensors = [keras.Input(graph.input_shape, batch_size=graph.batch_size, name="input")]
+    for position, layer in enumerate(graph.layers[1:], start=1):
+        inputs = [tensors[source] for source in layer.inputs]
+        tensors.append(build[layer.kind](layer, inputs, seed * 1_000_003 + position))
+    return keras.Model(tensors[0], tensors[-1])
+
+
+def _builders() -> Mapping[LayerKind, _Build]:
+    """How each kind of layer is made: ``(layer, inputs, seed) -> tensor``."""
+    return {
+        LayerKind.CONV: _conv,
+        LayerKind.DEPTHWISE_CONV: _depthwise_conv,
+        LayerKind.BATCH_NORM: _batch_norm,
+        LayerKind.RELU: lambda layer, inputs, _: _layers().ReLU(name=layer.name)(*inputs),
+        LayerKind.MAX_POOL: lambda layer, inputs, _: _pool(_layers().MaxPooling2D, layer, inputs),
+        LayerKind.AVERAGE_POOL: lambda layer, inputs, _: _pool(_layers().AveragePooling2D, layer, inputs),
+        LayerKind.ADD: _add,
+        LayerKind.CONCATENATE: lambda layer, inputs, _: _layers().Concatenate(name=layer.name)(inputs),
+        LayerKind.SLICE_CHANNELS: _slice_channels,
+        LayerKind.GLOBAL_AVERAGE_POOL: lambda layer, inputs, _: _layers().GlobalAveragePooling2D(name=layer.name)(
+            *inputs
+        ),
+        LayerKind.DENSE: _dense,
+    }
+
+
+def _layers() -> Any:
+    import keras
+
+    return keras.layers
+
+
+def _initializer(seed: int, gain: float = 2.0) -> Any:
+    import keras
+
+    return keras.initializers.VarianceScaling(gain, "fan_in", "untruncated_normal", seed=seed)
+
+
+def _conv(layer: Layer, inputs: list[Any], seed: int) -> Any:
+    return _layers().Conv2D(
+        layer.shape[-1],
+        layer.kernel_size,
+        strides=layer.stride,
+        padding="same",
+        use_bias=layer.use_bias,
+        kernel_initializer=_initializer(seed),
+        name=layer.name,
+    )(*inputs)
+
+
+def _depthwise_conv(layer: Layer, inputs: list[Any], seed: int) -> Any:
+    return _layers().DepthwiseConv2D(
+        layer.kernel_size,
+        strides=layer.stride,
+        padding="same",
+        use_bias=layer.use_bias,
+        depthwise_initializer=_initializer(seed),
+        name=layer.name,
+    )(*inputs)
+
+
+def _batch_norm(layer: Layer, inputs: list[Any], _seed: int) -> Any:
+    return _layers().BatchNormalization(epsilon=1e-5, momentum=0.997, name=layer.name)(*inputs)
+
+
+def _pool(kind: Callable[..., Any], layer: Layer, inputs: list[Any]) -> Any:
+    return kind(layer.kernel_size, strides=layer.stride, padding="same", name=layer.name)(*inputs)
+
+
+def _add(layer: Layer, inputs: list[Any], _seed: int) -> Any:
+    if len(inputs) == 2:
+        return _layers().Add(name=layer.name)(inputs)
+    from leti_opt.network.keras_layers import AddN
+
+    return AddN(name=layer.name)(inputs)
+
+
+def _slice_channels(layer: Layer, inputs: list[Any], _seed: int) -> Any:
+    from leti_opt.network.keras_layers import SliceChannels
+
+    return SliceChannels(layer.shape[-1], name=layer.name)(*inputs)
+
+
+def _dense(layer: Layer, inputs: list[Any], seed: int) -> Any:
+    return _layers().Dense(
+        layer.shape[-1],
+        use_bias=layer.use_bias,
+        kernel_initializer=_initializer(seed, gain=1.0),
+        name=layer.name,
+    )(*inputs)

@@ -1,0 +1,80 @@
+"""keras.Model -> TFLite through the TF converter: the reference way."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leti_opt.errors import InvalidInputError, did_you_mean
+
+if TYPE_CHECKING:
+    import keras
+
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
+
+_CONVERTER_LOCK = threading.Lock()
+"""TensorFlow's converter redirects the process's standard streams and cannot run twice at once."""
+
+
+def converter_version() -> str:
+    """Name and versions of this way to TFLite, for keys; imports nothing."""
+    return f"tf-converter/{metadata.version('tensorflow')}+keras/{metadata.version('keras')}"
+
+
+def convert_tflite(
+    model: keras.Model,
+    precision: str = "float32",
+    representative: Iterable[NDArray[np.float32]] | None = None,
+    seed: int = 0,
+) -> bytes:
+    """Convert a Keras model to the content of a ``.tflite`` file.
+
+    Args:
+        model: with one input and a static batch dimension.
+        precision: ``float32``; ``float16`` (weights only); ``dynamic`` (int8 weights, float activations); ``int8``
+            (weights, activations, input and output).
+        representative: batches of input that calibrate ``int8``; standard normal noise by default.
+        seed: of that noise.
+
+    Raises:
+        InvalidInputError: unknown precision.
+    """
+    import tensorflow as tf
+
+    if precision not in PRECISIONS:
+        raise InvalidInputError(f"unknown precision {precision!r}; {did_you_mean(precision, PRECISIONS)}")
+    with _CONVERTER_LOCK, contextlib.redirect_stdout(io.StringIO()):
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        if precision != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if precision == "int8":
+            converter.representative_dataset = _calibration(model, representative, seed)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+        content = converter.convert()
+    return bytes(content)
+
+
+def _calibration(
+    model: keras.Model, representative: Iterable[NDArray[np.float32]] | None, seed: int
+) -> Callable[[], Iterator[list[Any]]]:
+    shape = model.inputs[0].shape
+
+    def batches() -> Iterator[list[Any]]:
+        if representative is not None:
+            yield from ([np.asarray(batch, dtype=np.float32)] for batch in representative)
+            return
+        noise = np.random.default_rng(seed)
+        for _ in range(8):
+            yield [noise.standard_normal(shape).astype(np.float32)]
+
+    return batches
