@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from leti_opt.errors import InvalidModelError
 from leti_opt.network.layer_graph import LayerGraph
+from leti_opt.network.rendering import Renderer, render_tflite, renderer_version
+from leti_opt.network.tflite_reader import structure_digest
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,52 @@ class MeasurableModel:
     path: Path | None = field(default=None, compare=False)
     render: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
 
+    @classmethod
+    def of_graph(
+        cls, graph: LayerGraph, name: str = "network", renderer: Renderer = "auto", seed: int = 0
+    ) -> MeasurableModel:
+        """A layer graph, rendered when a device asks for it; the weights' seed is no part of the key."""
+        version = renderer_version(graph.precision, renderer)
+        return cls(
+            key=_key(graph.digest, version),
+            name=name,
+            renderer=version,
+            precision=graph.precision,
+            layer_graph=graph,
+            render=lambda: render_tflite(graph, renderer, seed),
+        )
+
+    @classmethod
+    def of_file(cls, path: Path | str) -> MeasurableModel:
+        """A user's ``.tflite`` file.
+
+        Raises:
+            InvalidModelError: no such file, or not a TFLite model.
+        """
+        path = Path(path)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InvalidModelError(f"cannot read {path}: {error.strerror}") from error
+        return cls(
+            key=_key(structure_digest(content, str(path)), "file"),
+            name=path.name,
+            renderer="file",
+            precision="unknown",
+            path=path.resolve(),
+        )
+
+    @classmethod
+    def of_content(cls, content: bytes, name: str, renderer: str, precision: str) -> MeasurableModel:
+        """A TFLite model in memory, for instance converted from a user's Keras model."""
+        return cls(
+            key=_key(structure_digest(content, name), renderer),
+            name=name,
+            renderer=renderer,
+            precision=precision,
+            render=lambda: content,
+        )
+
     @cached_property
     def tflite(self) -> bytes:
         """Content of the TFLite file; rendered at the first call."""
@@ -56,3 +106,7 @@ class MeasurableModel:
             path = Path(folder) / "model.tflite"
             path.write_bytes(self.tflite)
             yield path
+
+
+def _key(digest: str, renderer: str) -> str:
+    return hashlib.sha256(f"{digest} {renderer}".encode()).hexdigest()

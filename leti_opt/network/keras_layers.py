@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable("leti_opt")
-class AddN(keras.layers.Layer):
+class AddN(keras.layers.Layer):  # type: ignore[misc]
     """Sum of several tensors as one ADD_N operator, where ``keras.layers.Add`` would chain ADDs."""
 
     def call(self, inputs: list[Any]) -> Any:
@@ -22,7 +22,7 @@ class AddN(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("leti_opt")
-class SliceChannels(keras.layers.Layer):
+class SliceChannels(keras.layers.Layer):  # type: ignore[misc]
     """The first channels of a tensor as a SLICE operator, where indexing would give STRIDED_SLICE.
 
     Args:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from leti_opt.network.layer_graph import Layer, LayerGraph, LayerKind
+from leti_opt.network.weights import weight_stds
 
 if TYPE_CHECKING:
     import keras
 
-_Build = Callable[[Layer, list[Any], int], Any]
+_Build = Callable[[Layer, list[Any], Any], Any]
 
 
 def build_keras_model(graph: LayerGraph, seed: int = 0) -> keras.Model:
@@ -25,16 +26,17 @@ def build_keras_model(graph: LayerGraph, seed: int = 0) -> keras.Model:
     """
     import keras
 
-    build = _builders()
+    build, stds = _builders(), weight_stds(graph)
     tensors = [keras.Input(graph.input_shape, batch_size=graph.batch_size, name="input")]
     for position, layer in enumerate(graph.layers[1:], start=1):
         inputs = [tensors[source] for source in layer.inputs]
-        tensors.append(build[layer.kind](layer, inputs, seed * 1_000_003 + position))
+        weights = _random_normal(stds.get(position), seed * 1_000_003 + position)
+        tensors.append(build[layer.kind](layer, inputs, weights))
     return keras.Model(tensors[0], tensors[-1])
 
 
 def _builders() -> Mapping[LayerKind, _Build]:
-    """How each kind of layer is made: ``(layer, inputs, seed) -> tensor``."""
+    """How each kind of layer is made: ``(layer, inputs, initializer) -> tensor``."""
     return {
         LayerKind.CONV: _conv,
         LayerKind.DEPTHWISE_CONV: _depthwise_conv,
@@ -58,36 +60,37 @@ def _layers() -> Any:
     return keras.layers
 
 
-def _initializer(seed: int, gain: float = 2.0) -> Any:
+def _random_normal(std: float | None, seed: int) -> Any:
+    """An initializer, for the layers that have weights to draw."""
     import keras
 
-    return keras.initializers.VarianceScaling(gain, "fan_in", "untruncated_normal", seed=seed)
+    return None if std is None else keras.initializers.RandomNormal(0.0, std, seed=seed)
 
 
-def _conv(layer: Layer, inputs: list[Any], seed: int) -> Any:
+def _conv(layer: Layer, inputs: list[Any], weights: Any) -> Any:
     return _layers().Conv2D(
         layer.shape[-1],
         layer.kernel_size,
         strides=layer.stride,
         padding="same",
         use_bias=layer.use_bias,
-        kernel_initializer=_initializer(seed),
+        kernel_initializer=weights,
         name=layer.name,
     )(*inputs)
 
 
-def _depthwise_conv(layer: Layer, inputs: list[Any], seed: int) -> Any:
+def _depthwise_conv(layer: Layer, inputs: list[Any], weights: Any) -> Any:
     return _layers().DepthwiseConv2D(
         layer.kernel_size,
         strides=layer.stride,
         padding="same",
         use_bias=layer.use_bias,
-        depthwise_initializer=_initializer(seed),
+        depthwise_initializer=weights,
         name=layer.name,
     )(*inputs)
 
 
-def _batch_norm(layer: Layer, inputs: list[Any], _seed: int) -> Any:
+def _batch_norm(layer: Layer, inputs: list[Any], _: Any) -> Any:
     return _layers().BatchNormalization(epsilon=1e-5, momentum=0.997, name=layer.name)(*inputs)
 
 
@@ -95,7 +98,7 @@ def _pool(kind: Callable[..., Any], layer: Layer, inputs: list[Any]) -> Any:
     return kind(layer.kernel_size, strides=layer.stride, padding="same", name=layer.name)(*inputs)
 
 
-def _add(layer: Layer, inputs: list[Any], _seed: int) -> Any:
+def _add(layer: Layer, inputs: list[Any], _: Any) -> Any:
     if len(inputs) == 2:
         return _layers().Add(name=layer.name)(inputs)
     from leti_opt.network.keras_layers import AddN
@@ -103,16 +106,16 @@ def _add(layer: Layer, inputs: list[Any], _seed: int) -> Any:
     return AddN(name=layer.name)(inputs)
 
 
-def _slice_channels(layer: Layer, inputs: list[Any], _seed: int) -> Any:
+def _slice_channels(layer: Layer, inputs: list[Any], _: Any) -> Any:
     from leti_opt.network.keras_layers import SliceChannels
 
     return SliceChannels(layer.shape[-1], name=layer.name)(*inputs)
 
 
-def _dense(layer: Layer, inputs: list[Any], seed: int) -> Any:
+def _dense(layer: Layer, inputs: list[Any], weights: Any) -> Any:
     return _layers().Dense(
         layer.shape[-1],
         use_bias=layer.use_bias,
-        kernel_initializer=_initializer(seed, gain=1.0),
+        kernel_initializer=weights,
         name=layer.name,
     )(*inputs)
