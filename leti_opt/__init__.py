@@ -1,0 +1,70 @@
+"""Measured latency of neural networks as an objective for nevergrad.
+
+Public names are loaded on first use, so that importing the package is quick and imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from leti_opt.accuracy.training import DigitsAccuracy as DigitsAccuracy
+    from leti_opt.architecture import Architecture as Architecture
+    from leti_opt.device.measurement import Measurement as Measurement
+    from leti_opt.device.model import MeasurableModel as MeasurableModel
+    from leti_opt.device.open_device import open_device as open_device
+    from leti_opt.device.protocol import MeasurementProtocol as MeasurementProtocol
+    from leti_opt.device.protocol import measure as measure
+    from leti_opt.network.assembly import build_layer_graph as build_layer_graph
+    from leti_opt.network.config import NetworkConfig as NetworkConfig
+    from leti_opt.network.cost import network_cost as network_cost
+    from leti_opt.network.keras_model import build_keras_model as build_keras_model
+    from leti_opt.network.operations import Operation as Operation
+    from leti_opt.network.tflite_converter import convert_tflite as convert_tflite
+    from leti_opt.network.tflite_writer import write_tflite as write_tflite
+    from leti_opt.objective.accuracy_latency import AccuracyLatencyObjective as AccuracyLatencyObjective
+    from leti_opt.objective.latency import DeviceLatencyObjective as DeviceLatencyObjective
+    from leti_opt.objective.latency import LatencyObjective as LatencyObjective
+    from leti_opt.search_space.definition import NAS_BENCH_101 as NAS_BENCH_101
+    from leti_opt.search_space.definition import NAS_BENCH_201 as NAS_BENCH_201
+    from leti_opt.search_space.definition import SpaceDefinition as SpaceDefinition
+    from leti_opt.search_space.parametrization import ArchitectureSpace as ArchitectureSpace
+    from leti_opt.store.latency_store import LatencyStore as LatencyStore
+
+_HOME = {
+    "AccuracyLatencyObjective": "leti_opt.objective.accuracy_latency",
+    "Architecture": "leti_opt.architecture",
+    "ArchitectureSpace": "leti_opt.search_space.parametrization",
+    "DeviceLatencyObjective": "leti_opt.objective.latency",
+    "DigitsAccuracy": "leti_opt.accuracy.training",
+    "LatencyObjective": "leti_opt.objective.latency",
+    "LatencyStore": "leti_opt.store.latency_store",
+    "MeasurableModel": "leti_opt.device.model",
+    "Measurement": "leti_opt.device.measurement",
+    "MeasurementProtocol": "leti_opt.device.protocol",
+    "NAS_BENCH_101": "leti_opt.search_space.definition",
+    "NAS_BENCH_201": "leti_opt.search_space.definition",
+    "NetworkConfig": "leti_opt.network.config",
+    "Operation": "leti_opt.network.operations",
+    "SpaceDefinition": "leti_opt.search_space.definition",
+    "build_keras_model": "leti_opt.network.keras_model",
+    "build_layer_graph": "leti_opt.network.assembly",
+    "convert_tflite": "leti_opt.network.tflite_converter",
+    "measure": "leti_opt.device.protocol",
+    "network_cost": "leti_opt.network.cost",
+    "open_device": "leti_opt.device.open_device",
+    "write_tflite": "leti_opt.network.tflite_writer",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'leti_opt' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

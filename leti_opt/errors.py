@@ -8,6 +8,7 @@ Each one is also the builtin that a caller who knows nothing of this package wou
     │   │   └── DisconnectedArchitectureError
     │   ├── InvalidDefinitionError
     │   ├── InvalidConfigError
+    │   │   └── UnknownOperationError
     │   ├── InvalidModelError
     │   ├── InvalidDeviceUriError
     │   ├── InvalidProtocolError
@@ -54,6 +55,10 @@ class InvalidDefinitionError(InvalidInputError):
 
 class InvalidConfigError(InvalidInputError):
     """A network configuration that is wrong or does not fit the architecture."""
+
+
+class UnknownOperationError(InvalidConfigError):
+    """A network config that knows no layers for an operation."""
 
 
 class InvalidModelError(InvalidInputError):

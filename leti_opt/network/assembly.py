@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leti_opt.architecture import Architecture
-from leti_opt.errors import InvalidConfigError, did_you_mean
+from leti_opt.errors import InvalidConfigError, UnknownOperationError, did_you_mean
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.layer_graph import Layer, LayerGraph, LayerKind
 from leti_opt.network.operations import WINDOWED, Operation
@@ -17,8 +17,8 @@ def build_layer_graph(architecture: Architecture, config: NetworkConfig) -> Laye
     The cell is pruned and put in canonical order first, so equal architectures give equal graphs.
 
     Raises:
-        InvalidConfigError: the config does not know an operation of the cell, or has too few filters to share among
-            the vertices of its output.
+        UnknownOperationError: the config does not know an operation of the cell.
+        InvalidConfigError: too few filters to share among the vertices of the cell's output.
 
     >>> cell = Architecture.parse("0-1,1-2:conv3x3-bn-relu")
     >>> graph = build_layer_graph(cell, NetworkConfig(scope="cell", filters=8))
@@ -67,7 +67,7 @@ def _check_operations(cell: Architecture, config: NetworkConfig) -> None:
     table = config.operation_table
     for label in cell.operations[1:-1]:
         if label not in table:
-            raise InvalidConfigError(
+            raise UnknownOperationError(
                 f"the network config knows no layers for operation {label!r}; {did_you_mean(label, table)}. "
                 "Hand your own to NetworkConfig(operations=...)"
             )

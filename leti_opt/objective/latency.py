@@ -1,0 +1,286 @@
+"""Measured latency as an objective: a callable that any nevergrad optimizer can minimize."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from leti_opt.architecture import Architecture
+from leti_opt.device.device import Device
+from leti_opt.device.measurement import Measurement
+from leti_opt.device.model import MeasurableModel
+from leti_opt.device.open_device import open_device
+from leti_opt.device.protocol import MeasurementProtocol
+from leti_opt.device.run_batch import STATISTICS
+from leti_opt.errors import InfeasibleError, InvalidInputError, InvalidModelError, NotFoundError, did_you_mean
+from leti_opt.network.assembly import build_layer_graph
+from leti_opt.network.config import NetworkConfig
+from leti_opt.network.layer_graph import LayerGraph
+from leti_opt.network.rendering import Renderer, renderer_version
+from leti_opt.objective.measuring import Answer, MeasuringService, Question
+from leti_opt.store.latency_store import LatencyStore
+from leti_opt.store.records import CellAlias
+
+if TYPE_CHECKING:
+    pass
+
+Value = TypeVar("Value")
+Network = "LayerGraph | keras.Model | Path | str | bytes"
+
+
+@dataclass(frozen=True)
+class Evaluation(Generic[Value]):
+    """One call of the objective.
+
+    Args:
+        value: what was asked for.
+        latency_ms: what the optimizer is told.
+        answer: what stands behind it.
+    """
+
+    value: Value
+    latency_ms: float
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Best(Generic[Value]):
+    """The value with the lowest latency that a device really measured.
+
+    Args:
+        value: the architecture, or whatever the objective's ``build`` takes.
+        latency_ms: its latency.
+        measurement: everything behind that number.
+    """
+
+    value: Value
+    latency_ms: float
+    measurement: Measurement
+
+    @property
+    def architecture(self) -> Value:
+        """The same as :attr:`value`."""
+        return self.value
+
+
+class LatencyObjective(Generic[Value]):
+    """Latency in milliseconds of whatever network ``build`` makes of a value.
+
+    It works with ``minimize``, with ask and tell and with an executor of threads or processes; pickled, it opens
+    device and store anew where it arrives. What was measured before is answered from the store.
+
+    Args:
+        device: a URI such as ``"host-cpu?threads=2"``, or an open device.
+        build: turns a value into a :class:`~leti_opt.network.layer_graph.LayerGraph`, a ``keras.Model``, the path of
+            a ``.tflite`` file or its content.
+        store: path or URL of the store, or an open one.
+        protocol: when a measurement holds.
+        statistic: ``mean`` (the LETI paper's), ``median``, ``p95`` …
+        penalty_ms: what an infeasible network is answered with. It is never stored as a latency.
+        on_infeasible: ``"penalty"``, or ``"raise"`` an InfeasibleError.
+        offline: answer from the store alone.
+        retry_unstable: measure again what the store holds as unstable.
+
+    Raises:
+        InvalidInputError: unknown statistic and the like; nothing has been opened or measured by then.
+
+    >>> from leti_opt import NetworkConfig, build_layer_graph
+    >>> cell = Architecture.parse("0-1,1-2:conv3x3-bn-relu")
+    >>> objective = LatencyObjective(
+    ...     "replay:formula?seed=1",
+    ...     build=lambda filters: build_layer_graph(cell, NetworkConfig.small(filters=filters)),
+    ...     store=":memory:",
+    ... )
+    >>> objective(8) < objective(64)
+    True
+    >>> objective.best().value
+    8
+    """
+
+    def __init__(
+        self,
+        device: str | Device,
+        build: Callable[[Value], Any],
+        *,
+        store: str | Path | LatencyStore = "latency.db",
+        protocol: MeasurementProtocol | None = None,
+        statistic: str = "mean",
+        penalty_ms: float = 10_000.0,
+        on_infeasible: Literal["penalty", "raise"] = "penalty",
+        offline: bool = False,
+        retry_unstable: bool = False,
+    ) -> None:
+        if statistic not in STATISTICS:
+            raise InvalidInputError(f"unknown statistic {statistic!r}; {did_you_mean(statistic, STATISTICS)}")
+        if on_infeasible not in ("penalty", "raise"):
+            raise InvalidInputError(f"on_infeasible must be 'penalty' or 'raise', not {on_infeasible!r}")
+        if not 0 < penalty_ms < float("inf"):
+            raise InvalidInputError(f"penalty_ms must be a positive finite number, not {penalty_ms}")
+        self.build = build
+        self.statistic = statistic
+        self.penalty_ms = penalty_ms
+        self.on_infeasible = on_infeasible
+        self.retry_unstable = retry_unstable
+        opened = open_device(device) if isinstance(device, str) else device
+        store = store if isinstance(store, LatencyStore) else LatencyStore(store)
+        self.service = MeasuringService(opened, store, protocol or MeasurementProtocol(), offline)
+        self._evaluations: list[Evaluation[Value]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def device(self) -> Device:
+        """What measures."""
+        return self.service.device
+
+    @property
+    def store(self) -> LatencyStore:
+        """What remembers."""
+        return self.service.store
+
+    def __call__(self, value: Value) -> float:
+        """Latency in milliseconds; for an unstable network the median of its attempts.
+
+        Raises:
+            InfeasibleError: with ``on_infeasible="raise"``.
+            StatisticUnavailableError: the device does not reveal the statistic.
+            DeviceError: the device is gone; everything measured so far is in the store.
+        """
+        return self.evaluate(value).latency_ms
+
+    def evaluate(self, value: Value) -> Evaluation[Value]:
+        """The same call, with what stands behind the number."""
+        question = self.question(value)
+        answer = self.service.answer(question)
+        if answer.provisional and self.retry_unstable:
+            answer = self.service.answer(question, fresh=True)
+        evaluation = Evaluation(value, self._latency_ms(answer), answer)
+        with self._lock:
+            self._evaluations.append(evaluation)
+        return evaluation
+
+    def question(self, value: Value) -> Question:
+        """What the measuring service is asked about a value."""
+        return Question(str(value), lambda: self._model(value))
+
+    def best(self) -> Best[Value]:
+        """The best measured value among this objective's calls: never a provisional one, never a penalty.
+
+        Raises:
+            NotFoundError: none of the calls gave a measurement that holds.
+        """
+        with self._lock:
+            held = [e for e in self._evaluations if e.answer.measurement and not e.answer.provisional]
+        if not held:
+            raise NotFoundError("no network was measured to the protocol's rule yet; evaluate some first")
+        winner = min(held, key=lambda evaluation: evaluation.latency_ms)
+        assert winner.answer.measurement is not None
+        return Best(winner.value, winner.latency_ms, winner.answer.measurement)
+
+    @property
+    def evaluations(self) -> tuple[Evaluation[Value], ...]:
+        """Every call so far in this process, in order."""
+        with self._lock:
+            return tuple(self._evaluations)
+
+    def close(self) -> None:
+        """Release the device. The objective may be called again."""
+        self.device.close()
+
+    def _latency_ms(self, answer: Answer) -> float:
+        if answer.measurement is not None:
+            return answer.measurement.latency_ms(self.statistic)
+        if self.on_infeasible == "raise":
+            raise InfeasibleError(str(answer.failure))
+        return self.penalty_ms
+
+    def _model(self, value: Value) -> MeasurableModel:
+        return as_measurable_model(self.build(value), str(value))
+
+    def __getstate__(self) -> dict[str, Any]:
+        service = self.service
+        state = {**self.__dict__, "service": None, "_lock": None}
+        return {**state, "_reopen": (service.device.uri, service.store, service.protocol, service.offline)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        uri, store, protocol, offline = state.pop("_reopen")
+        self.__dict__.update(state)
+        self.service = MeasuringService(open_device(uri), store, protocol, offline)
+        self._lock = threading.Lock()
+
+
+class DeviceLatencyObjective(LatencyObjective[Architecture]):
+    """Measured latency of a cell, laid out with a network config.
+
+    Args:
+        device: a URI such as ``"host-cpu?threads=2"``, or an open device.
+        network: how cells become networks.
+        renderer: the way to a TFLite file: ``"writer"``, ``"converter"``, or ``"auto"``.
+        settings: as for :class:`LatencyObjective`.
+
+    >>> import nevergrad as ng
+    >>> from leti_opt import ArchitectureSpace
+    >>> objective = DeviceLatencyObjective(
+    ...     device="replay:formula?seed=1", network=NetworkConfig.small(), store=":memory:"
+    ... )
+    >>> space = ArchitectureSpace()
+    >>> space.random_state.seed(1)
+    >>> recommendation = ng.optimizers.registry["DiscreteOnePlusOne"](space, budget=20).minimize(objective)
+    >>> objective(objective.best().architecture) == objective.best().latency_ms
+    True
+    """
+
+    def __init__(
+        self,
+        device: str | Device = "host-cpu",
+        network: NetworkConfig | None = None,
+        *,
+        renderer: Renderer = "auto",
+        **settings: Any,
+    ) -> None:
+        self.network = network or NetworkConfig()
+        self.renderer = renderer
+        self._alias_parts = (self.network.digest, renderer_version(self.network.precision, renderer))
+        super().__init__(device, self._graph, **settings)
+
+    def question(self, value: Architecture) -> Question:
+        """What the measuring service is asked about a cell."""
+        if not isinstance(value, Architecture):
+            raise InvalidInputError(
+                f"the objective takes an Architecture, not {type(value).__name__}; optimize over ArchitectureSpace()"
+            )
+        digest, renderer = self._alias_parts
+        alias = CellAlias(value.graph_hash, digest, renderer, str(value.canonical()))
+        return Question(str(value.canonical()), lambda: self._model(value), alias)
+
+    def _graph(self, value: Architecture) -> LayerGraph:
+        return build_layer_graph(value, self.network)
+
+    def _model(self, value: Architecture) -> MeasurableModel:
+        return MeasurableModel.of_graph(self._graph(value), str(value.canonical()), self.renderer)
+
+
+def as_measurable_model(network: Any, name: str) -> MeasurableModel:
+    """Turn what a user's ``build`` returned into a model.
+
+    Raises:
+        InvalidModelError: it is none of the things that can be measured.
+    """
+    if isinstance(network, MeasurableModel):
+        return network
+    if isinstance(network, LayerGraph):
+        return MeasurableModel.of_graph(network, name)
+    if isinstance(network, str | Path):
+        return MeasurableModel.of_file(network)
+    if isinstance(network, bytes):
+        return MeasurableModel.of_content(network, name, "file", "unknown")
+    if hasattr(network, "inputs") and hasattr(network, "count_params"):
+        from leti_opt.network.tflite_converter import convert_tflite, converter_version
+
+        return MeasurableModel.of_content(convert_tflite(network), name, converter_version(), "float32")
+    raise InvalidModelError(
+        f"build returned a {type(network).__name__}; return a LayerGraph, a keras.Model, the path of a .tflite file "
+        "or its content"
+    )

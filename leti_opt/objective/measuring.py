@@ -1,0 +1,266 @@
+"""The one service that measures: memory first, then the store, then the device."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeVar
+
+from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity
+from leti_opt.device.measurement import Measurement
+from leti_opt.device.model import MeasurableModel
+from leti_opt.device.protocol import MeasurementProtocol, measure
+from leti_opt.device.resource_lock import building_on_host, hold
+from leti_opt.errors import (
+    AttemptError,
+    InfeasibleError,
+    InvalidModelError,
+    LetiError,
+    NotFoundError,
+    UnknownOperationError,
+)
+from leti_opt.network.cost import network_cost
+from leti_opt.store.latency_store import LatencyStore
+from leti_opt.store.records import CellAlias
+
+Built = TypeVar("Built")
+
+
+class Source(StrEnum):
+    """Where an answer comes from."""
+
+    DEVICE = "device"
+    STORE = "store"
+    MEMORY = "memory"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A network whose latency is asked for.
+
+    Args:
+        name: what people call it.
+        build: makes the model; called only if nothing is known yet.
+        alias: the cell and network that it is made of, by which a store finds it without building.
+    """
+
+    name: str
+    build: Callable[[], MeasurableModel]
+    alias: CellAlias | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of a network on a device: a measurement, or why there is none.
+
+    Args:
+        source: where it comes from.
+        measurement: all the numbers; None for an infeasible network.
+        provisional: whether the measurement breaks the protocol's rule with its attempts used up.
+        failure: why the network is infeasible.
+    """
+
+    source: Source
+    measurement: Measurement | None = None
+    provisional: bool = False
+    failure: str | None = None
+
+    @property
+    def status(self) -> str:
+        """``measured``, ``provisional`` or ``infeasible``; by a device that only simulates or replays, that word."""
+        if self.measurement is None:
+            return "infeasible"
+        if self.provisional:
+            return "provisional"
+        return self.measurement.device.origin
+
+
+class MeasuringService:
+    """Answers what a network's latency is on one device, and measures only what nobody measured before.
+
+    It may be called from several threads: builds overlap, measurements queue for the device, and one network is
+    never measured twice. Every result is in the store before the answer is given.
+
+    Args:
+        device: what measures.
+        store: what remembers.
+        protocol: when a measurement holds.
+        offline: answer from the store alone; the device is not contacted.
+
+    Attributes:
+        counts: answers so far, by ``(source, status)``.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        store: LatencyStore,
+        protocol: MeasurementProtocol,
+        offline: bool = False,
+    ) -> None:
+        self.device = device
+        self.store = store
+        self.protocol = protocol
+        self.offline = offline
+        self.counts: Counter[tuple[Source, str]] = Counter()
+        self._memory: dict[CellAlias | str, Answer] = {}
+        self._busy: dict[CellAlias | str, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._seen: tuple[DeviceIdentity, DeviceEpoch] | None = None
+
+    def answer(self, question: Question, fresh: bool = False) -> Answer:
+        """The latency of a network.
+
+        Args:
+            question: the network.
+            fresh: measure it again, whatever is known.
+
+        Raises:
+            DeviceError: the device is gone.
+            StoreError: the store cannot be read or written.
+            NotFoundError: offline, and the store does not know it.
+        """
+        if question.alias is None:
+            return self._counted(self._built_and_answered(question, fresh))
+        with self._alone(question.alias):
+            return self._counted(self._alias_answered(question, question.alias, fresh))
+
+    def _alias_answered(self, question: Question, alias: CellAlias, fresh: bool) -> Answer:
+        if not fresh:
+            known = self._remembered(alias) or self._stored(self.store.resolve(alias), alias)
+            if known is not None:
+                return self._keep(alias, known)
+        return self._keep(alias, self._built_and_answered(question, fresh))
+
+    def _built_and_answered(self, question: Question, fresh: bool) -> Answer:
+        if self.offline and question.alias is not None:
+            raise self._not_stored(question.name)
+        try:
+            model = self._build(question)
+        except InfeasibleError as error:
+            # Without an alias nothing identifies a network that was never built, so there is nothing to store it by.
+            if question.alias is not None:
+                self.store.add_failure(error.reason, stage="build", alias=question.alias)
+            return Answer(Source.DEVICE, failure=error.reason)
+        with self._alone(model.key):
+            known = None if fresh else self._remembered(model.key) or self._stored(model.key)
+            if known is not None and question.alias is not None:
+                self.store.add_alias(question.alias, model)
+            return self._keep(model.key, known or self._measured(model, question.alias, fresh))
+
+    def _measured(self, model: MeasurableModel, alias: CellAlias | None, fresh: bool) -> Answer:
+        if self.offline:
+            raise self._not_stored(model.name)
+        if self.device.needs_file:
+            try:
+                self._render(model)
+            except InfeasibleError as error:
+                self.store.add_failure(error.reason, stage="build", model=model, alias=alias)
+                return Answer(Source.DEVICE, failure=error.reason)
+        with hold(self.device.resources):
+            # Another process may have measured it while this one waited for the device.
+            known = None if fresh else self._stored(model.key)
+            if known is not None:
+                return known
+            try:
+                measurement = measure(self.device, model, self.protocol)
+            except InfeasibleError as error:
+                identity, epoch = self._identity()
+                self.store.add_failure(
+                    error.reason, stage="run", model=model, alias=alias, device=identity, epoch=epoch
+                )
+                return Answer(Source.DEVICE, failure=error.reason)
+            self._record(model, measurement, alias)
+        return Answer(Source.DEVICE, measurement, provisional=not measurement.stable)
+
+    def _record(self, model: MeasurableModel, measurement: Measurement, alias: CellAlias | None) -> None:
+        cost = None if model.layer_graph is None else network_cost(model.layer_graph)
+        self.store.add(
+            model,
+            measurement,
+            alias=alias,
+            flops=None if cost is None else cost.flops,
+            parameters=None if cost is None else cost.parameters,
+        )
+        self.store.remember_uri(self.device.uri, measurement.device, measurement.epoch)
+
+    def _stored(self, key: str | None, alias: CellAlias | None = None) -> Answer | None:
+        identity, epoch = self._identity()
+        min_runs = self.protocol.runs_on(self.device)
+        unstable: Answer | None = None
+        for measurement in self.store.find(key, identity, epoch=epoch) if key else ():
+            if self.protocol.accepts(measurement.batch, min_runs):
+                return Answer(Source.STORE, measurement)
+            if unstable is None and self.protocol.gives_up(measurement, min_runs):
+                unstable = Answer(Source.STORE, measurement, provisional=True)
+        if unstable is not None:
+            return unstable
+        failures = self.store.failures(model_key=key, identity=identity) if key else []
+        if not failures and alias is not None:
+            failures = self.store.failures(alias=alias, identity=identity)
+        return Answer(Source.STORE, failure=failures[0].reason) if failures else None
+
+    @property
+    def identity(self) -> DeviceIdentity:
+        """What measures; offline, what measured under this URI before."""
+        return self._identity()[0]
+
+    def _identity(self) -> tuple[DeviceIdentity, DeviceEpoch]:
+        if self._seen is None:
+            known = self.store.device_of(self.device.uri) if self.offline else None
+            if self.offline and known is None:
+                raise NotFoundError(
+                    f"the store {self.store.url} has no results of {self.device.uri}; go online to measure"
+                )
+            self._seen = known or (self.device.identity, self.device.epoch)
+        return self._seen
+
+    def _build(self, question: Question) -> MeasurableModel:
+        with building_on_host():
+            return _blaming_the_architecture(question.build)
+
+    def _render(self, model: MeasurableModel) -> None:
+        with building_on_host():
+            _blaming_the_architecture(lambda: model.tflite)
+
+    def _not_stored(self, name: str) -> NotFoundError:
+        return NotFoundError(
+            f"the store {self.store.url} has no result of {name} on {self.device.uri}; go online to measure it"
+        )
+
+    def _remembered(self, key: CellAlias | str) -> Answer | None:
+        with self._lock:
+            known = self._memory.get(key)
+        return None if known is None else replace(known, source=Source.MEMORY)
+
+    def _keep(self, key: CellAlias | str, answer: Answer) -> Answer:
+        with self._lock:
+            self._memory[key] = answer
+        return answer
+
+    def _counted(self, answer: Answer) -> Answer:
+        with self._lock:
+            self.counts[answer.source, answer.status] += 1
+        return answer
+
+    def _alone(self, key: CellAlias | str) -> threading.Lock:
+        """A lock of this network's own, so that threads which ask for it at once measure it once."""
+        with self._lock:
+            return self._busy.setdefault(key, threading.Lock())
+
+
+def _blaming_the_architecture(build: Callable[[], Built]) -> Built:
+    """Run a build; what it raises is the network's fault, unless the machine or the caller is to blame."""
+    try:
+        return build()
+    except (OSError, ImportError, MemoryError, InvalidModelError, UnknownOperationError, AttemptError):
+        raise
+    except InfeasibleError:
+        raise
+    except LetiError as error:
+        raise InfeasibleError(f"cannot be built: {error}") from error
+    except Exception as error:
+        raise InfeasibleError(f"cannot be built: {type(error).__name__}: {error}") from error

@@ -1,0 +1,137 @@
+"""Pictures of results, as PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leti_opt.errors import InvalidInputError
+from leti_opt.network.config import NetworkConfig
+from leti_opt.network.cost import network_cost
+from leti_opt.objective.accuracy_latency import AccuracyLatency
+from leti_opt.report.cell_drawing import draw_cell
+from leti_opt.search.architecture_search import SearchResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_DRAWN_CELLS = 4
+
+
+def search_figure(result: SearchResult, network: NetworkConfig, path: Path, title: str) -> Path:
+    """Draw every measured cell, the front, and the best cells of the front.
+
+    Cells whose figures are provisional are hollow. Bars are the standard deviation of the runs. A search for latency
+    alone is drawn against FLOPs.
+
+    Args:
+        result: what the search found.
+        network: its network config.
+        path: a ``.png`` file; its folder must exist.
+        title: one line: device, network, and whether the figures are measured.
+
+    Raises:
+        InvalidInputError: nothing was measured.
+    """
+    evaluations = _distinct(result)
+    if not evaluations:
+        raise InvalidInputError("no cell was measured, so there is nothing to draw")
+    figure = _figure()
+    front = result.front
+    drawn = _spread(front, _DRAWN_CELLS)
+    grid = figure.add_gridspec(2, max(1, len(drawn)), height_ratios=[3, 2])
+    axes = figure.add_subplot(grid[0, :])
+    _scatter(axes, evaluations, front, network, title)
+    for column, evaluation in enumerate(drawn):
+        label = f"{'ABCD'[column]}: {evaluation.latency_ms:.3g} ms"
+        if evaluation.accuracy is not None:
+            label += f", {100 * evaluation.accuracy:.1f} %"
+        draw_cell(figure.add_subplot(grid[1, column]), evaluation.architecture, label)
+        axes.annotate(
+            "ABCD"[column],
+            (evaluation.latency_ms, _height(evaluation, network)),
+            xytext=(6, 6),
+            textcoords="offset points",
+            fontweight="bold",
+        )
+    figure.savefig(path, dpi=130)
+    return path
+
+
+def _figure() -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 8.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _scatter(
+    axes: Axes,
+    evaluations: Sequence[AccuracyLatency],
+    front: Sequence[AccuracyLatency],
+    network: NetworkConfig,
+    title: str,
+) -> None:
+    held = [e for e in evaluations if not e.answer.provisional]
+    provisional = [e for e in evaluations if e.answer.provisional]
+    axes.errorbar(
+        [e.latency_ms for e in held],
+        [_height(e, network) for e in held],
+        xerr=[_std_ms(e) for e in held],
+        fmt="o",
+        color="#4477aa",
+        ecolor="#aabbcc",
+        markersize=5,
+        label=f"measured ({len(held)})",
+    )
+    if provisional:
+        axes.plot(
+            [e.latency_ms for e in provisional],
+            [_height(e, network) for e in provisional],
+            "o",
+            markerfacecolor="none",
+            color="#999999",
+            label=f"provisional: spread above the rule ({len(provisional)})",
+        )
+    if front and front[0].accuracy is not None:
+        axes.plot(
+            [e.latency_ms for e in front],
+            [_height(e, network) for e in front],
+            "-",
+            drawstyle="steps-post",
+            color="#ee6677",
+            label="Pareto front",
+        )
+    axes.set_xlabel(f"latency in ms, {network.batch_size} image(s) a run")
+    with_accuracy = evaluations[0].accuracy is not None
+    axes.set_ylabel("accuracy in %" if with_accuracy else "FLOPs in millions")
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+def _distinct(result: SearchResult) -> list[AccuracyLatency]:
+    found = {step.evaluation.architecture: step.evaluation for step in reversed(result.steps)}
+    return [evaluation for evaluation in found.values() if evaluation.answer.measurement is not None]
+
+
+def _spread(front: Sequence[AccuracyLatency], count: int) -> list[AccuracyLatency]:
+    """A few cells from one end of the front to the other."""
+    if len(front) <= count:
+        return list(front)
+    return [front[round(index * (len(front) - 1) / (count - 1))] for index in range(count)]
+
+
+def _height(evaluation: AccuracyLatency, network: NetworkConfig) -> float:
+    if evaluation.accuracy is not None:
+        return 100 * evaluation.accuracy
+    return network_cost(evaluation.architecture, network).flops / 1e6
+
+
+def _std_ms(evaluation: AccuracyLatency) -> float:
+    measurement = evaluation.answer.measurement
+    std = None if measurement is None else measurement.batch.std_ms
+    return std or 0.0

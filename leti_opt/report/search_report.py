@@ -1,0 +1,115 @@
+"""What a search found, as numbers and rows: the table, the counts and the comparison with FLOPs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from leti_opt.architecture import Architecture
+from leti_opt.network.config import NetworkConfig
+from leti_opt.network.cost import network_cost
+from leti_opt.objective.accuracy_latency import AccuracyLatency
+from leti_opt.objective.measuring import Answer, Source
+from leti_opt.search.architecture_search import SearchResult
+
+
+@dataclass(frozen=True)
+class FrontRow:
+    """One cell of a front.
+
+    Args:
+        cell: its text.
+        graph_hash: its hash.
+        latency_ms: as the objective says.
+        std_ms: standard deviation of the runs; None where the device does not reveal it.
+        runs: how many runs stand behind it.
+        accuracy: 0 to 1; None in a search for latency alone.
+        flops, parameters: of the whole network.
+        origin: ``measured``, ``simulated`` or ``replayed``.
+    """
+
+    cell: str
+    graph_hash: str
+    latency_ms: float
+    std_ms: float | None
+    runs: int
+    accuracy: float | None
+    flops: int
+    parameters: int
+    origin: str
+
+
+@dataclass(frozen=True)
+class SearchCounts:
+    """Where the answers of a search came from.
+
+    Args:
+        evaluations: asks of the optimizer.
+        distinct: different cells among them.
+        anew: cells whose runs were made by this run of the search.
+        stored: cells that the store knew.
+        provisional: cells that broke the stability rule in every attempt.
+        infeasible: cells that could not be built or run.
+    """
+
+    evaluations: int
+    distinct: int
+    anew: int
+    stored: int
+    provisional: int
+    infeasible: int
+
+
+def front_rows(front: Sequence[AccuracyLatency], network: NetworkConfig) -> list[FrontRow]:
+    """A row for each cell of a front, in its order."""
+    rows = []
+    for evaluation in front:
+        measurement = evaluation.answer.measurement
+        if measurement is None:
+            continue
+        cost = network_cost(evaluation.architecture, network)
+        rows.append(
+            FrontRow(
+                cell=str(evaluation.architecture.canonical()),
+                graph_hash=evaluation.architecture.graph_hash,
+                latency_ms=evaluation.latency_ms,
+                std_ms=measurement.batch.std_ms,
+                runs=measurement.batch.count,
+                accuracy=evaluation.accuracy,
+                flops=cost.flops,
+                parameters=cost.parameters,
+                origin=measurement.device.origin,
+            )
+        )
+    return rows
+
+
+def search_counts(result: SearchResult) -> SearchCounts:
+    """Count the answers of a search; a cell that was asked for twice counts once."""
+    first: dict[Architecture, Answer] = {}
+    for step in result.steps:
+        first.setdefault(step.evaluation.architecture, step.evaluation.answer)
+    sources = Counter(answer.source for answer in first.values())
+    states = Counter(answer.status for answer in first.values())
+    return SearchCounts(
+        evaluations=len(result.steps),
+        distinct=len(first),
+        anew=sources[Source.DEVICE],
+        stored=len(first) - sources[Source.DEVICE],
+        provisional=states["provisional"],
+        infeasible=states["infeasible"],
+    )
+
+
+def flops_rank_correlation(measured: Sequence[AccuracyLatency], network: NetworkConfig) -> float | None:
+    """Spearman's rank correlation of FLOPs and measured latency; None for fewer than three cells or no spread."""
+    if len(measured) < 3:
+        return None
+    flops = [network_cost(evaluation.architecture, network).flops for evaluation in measured]
+    latencies = [evaluation.latency_ms for evaluation in measured]
+    if len(set(flops)) < 2 or len(set(latencies)) < 2:
+        return None
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(flops, latencies).statistic)
