@@ -14,12 +14,12 @@ from leti_opt.store.records import ScoreRecord
 class AccuracyEvaluator(Protocol):
     """A callable that says how accurate a cell is, and what it is itself.
 
-    Attributes:
-        name: what people call it.
-        digest: identity of the evaluator with all its settings: equal digests give equal accuracies.
+    Equal digests give equal accuracies.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What people call it."""
 
     @property
     def digest(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
@@ -127,13 +128,13 @@ class NetworkConfig(BaseModel):
         """NAS-Bench-101's network made small, for demonstrations and tests: two stacks of one cell, 32 filters."""
         return cls(**{"filters": 32, "stacks": 2, "cells_per_stack": 1, **changes})
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of every field."""
         data = {"layout": _LAYOUT_VERSION, **self.model_dump(mode="json")}
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
-    @property
+    @cached_property
     def operation_table(self) -> dict[str, Operation]:
         """Every operation that a cell may use, by label."""
         return operation_table(self.operations)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ _CONVERTER_LOCK = threading.Lock()
 """TensorFlow's converter redirects the process's standard streams and cannot run twice at once."""
 
 
+@cache
 def converter_version() -> str:
     """Name and versions of this way to TFLite, for keys; imports nothing."""
     return f"tf-converter/{metadata.version('tensorflow')}+keras/{metadata.version('keras')}"
@@ -48,8 +50,7 @@ def convert_tflite(
     """
     import tensorflow as tf
 
-    if precision not in PRECISIONS:
-        raise InvalidInputError(f"unknown precision {precision!r}; {did_you_mean(precision, PRECISIONS)}")
+    check_precision(precision)
     with _CONVERTER_LOCK, contextlib.redirect_stdout(io.StringIO()):
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         if precision != "float32":
@@ -62,6 +63,16 @@ def convert_tflite(
             converter.inference_input_type = converter.inference_output_type = tf.int8
         content = converter.convert()
     return bytes(content)
+
+
+def check_precision(precision: str) -> None:
+    """Refuse an unknown precision before anything is built.
+
+    Raises:
+        InvalidInputError: it is none of :data:`PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise InvalidInputError(f"unknown precision {precision!r}; {did_you_mean(precision, PRECISIONS)}")
 
 
 def _calibration(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -23,6 +24,7 @@ _FORMAT_VERSION = 1
 _BATCH_NORM_EPSILON = 1e-5
 
 
+@cache
 def writer_version() -> str:
     """Name and version of this way to TFLite, for keys."""
     return f"tflite-writer/{_FORMAT_VERSION}+litert-schema/{metadata.version('ai-edge-litert')}"

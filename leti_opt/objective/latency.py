@@ -242,7 +242,6 @@ class DeviceLatencyObjective(LatencyObjective[Architecture]):
     ) -> None:
         self.network = network or NetworkConfig()
         self.renderer = renderer
-        self._alias_parts = (self.network.digest, renderer_version(self.network.precision, renderer))
         super().__init__(device, self._graph, **settings)
 
     def question(self, value: Architecture) -> Question:
@@ -251,15 +250,19 @@ class DeviceLatencyObjective(LatencyObjective[Architecture]):
             raise InvalidInputError(
                 f"the objective takes an Architecture, not {type(value).__name__}; optimize over ArchitectureSpace()"
             )
-        digest, renderer = self._alias_parts
-        alias = CellAlias(value.graph_hash, digest, renderer, str(value.canonical()))
-        return Question(str(value.canonical()), lambda: self._model(value), alias)
+        return cell_question(value, self.network, self.renderer)
 
     def _graph(self, value: Architecture) -> LayerGraph:
         return build_layer_graph(value, self.network)
 
-    def _model(self, value: Architecture) -> MeasurableModel:
-        return MeasurableModel.of_graph(self._graph(value), str(value.canonical()), self.renderer)
+
+def cell_question(architecture: Architecture, network: NetworkConfig, renderer: Renderer = "auto") -> Question:
+    """What the measuring service is asked about a cell in a network."""
+    cell = str(architecture.canonical())
+    alias = CellAlias(architecture.graph_hash, network.digest, renderer_version(network.precision, renderer), cell)
+    return Question(
+        cell, lambda: MeasurableModel.of_graph(build_layer_graph(architecture, network), cell, renderer), alias
+    )
 
 
 def as_measurable_model(network: Any, name: str) -> MeasurableModel:

@@ -28,7 +28,7 @@ def draw_cell(axes: Axes, architecture: Architecture, title: str = "") -> None:
                 "shrinkA": 9,
                 "shrinkB": 9,
                 "linewidth": 1.0,
-                "connectionstyle": "arc3,rad=0.12" if _passes_a_row(positions, source, target) else "arc3",
+                "connectionstyle": "arc3,rad=0.3" if _passes_a_row(positions, source, target) else "arc3",
             },
         )
     for vertex, name in enumerate(cell.operations):

@@ -85,7 +85,7 @@ def _scatter(
         color="#4477aa",
         ecolor="#aabbcc",
         markersize=5,
-        label=f"measured ({len(held)})",
+        label=f"{_origin(evaluations)} ({len(held)})",
     )
     if provisional:
         axes.plot(
@@ -123,6 +123,12 @@ def _spread(front: Sequence[AccuracyLatency], count: int) -> list[AccuracyLatenc
     if len(front) <= count:
         return list(front)
     return [front[round(index * (len(front) - 1) / (count - 1))] for index in range(count)]
+
+
+def _origin(evaluations: Sequence[AccuracyLatency]) -> str:
+    """``measured``, ``simulated`` or ``replayed``."""
+    measurement = evaluations[0].answer.measurement
+    return "" if measurement is None else measurement.device.origin
 
 
 def _height(evaluation: AccuracyLatency, network: NetworkConfig) -> float:

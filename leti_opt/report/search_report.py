@@ -113,3 +113,23 @@ def flops_rank_correlation(measured: Sequence[AccuracyLatency], network: Network
     from scipy.stats import spearmanr
 
     return float(spearmanr(flops, latencies).statistic)
+
+
+def counts_text(result: SearchResult, origin: str) -> str:
+    """One sentence: what was measured anew, came from the store, is provisional or infeasible."""
+    counts = search_counts(result)
+    anew = f"{counts.anew} {origin} anew" if counts.anew else f"nothing {origin} anew"
+    parts = [f"{anew}, {counts.stored} from the store"]
+    if counts.provisional:
+        parts.append(f"{counts.provisional} of them provisional (spread above the rule in every attempt)")
+    if counts.infeasible:
+        parts.append(f"{counts.infeasible} infeasible")
+    return f"{counts.evaluations} evaluations, {counts.distinct} different cells: {'; '.join(parts)}"
+
+
+def flops_text(measured: Sequence[AccuracyLatency], network: NetworkConfig) -> str:
+    """One sentence: how well FLOPs rank these cells' latency."""
+    correlation = flops_rank_correlation(measured, network)
+    if correlation is None:
+        return f"FLOPs against latency: too few different cells to compare ({len(measured)})"
+    return f"FLOPs rank the latency of these {len(measured)} cells with a Spearman correlation of {correlation:.3f}"

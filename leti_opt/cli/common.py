@@ -1,0 +1,213 @@
+"""What the commands share: options, exit codes and how errors are shown."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from leti_opt.errors import (
+    DeviceError,
+    InvalidConfigError,
+    InvalidInputError,
+    LetiError,
+    NotFoundError,
+    StoreError,
+    did_you_mean,
+)
+
+if TYPE_CHECKING:
+    from leti_opt.device.protocol import MeasurementProtocol
+    from leti_opt.network.config import NetworkConfig
+    from leti_opt.search_space.definition import SpaceDefinition
+
+EXIT_INPUT = 2
+EXIT_DEVICE = 3
+EXIT_STORE = 4
+EXIT_INFEASIBLE = 5
+EXIT_UNSTABLE = 6
+EXIT_INTERRUPTED = 130
+
+EXIT_CODES = """Exit codes: 0 done; 2 wrong input; 3 the device's fault; 4 the store's fault; 5 a network is infeasible;
+6 a network is unstable (provisional figure); 130 interrupted, everything kept."""
+
+PRESETS = ("nasbench101", "nasbench201", "small")
+
+DeviceOption = Annotated[str, typer.Option("--device", "-d", help="Device URI, for instance 'host-cpu?threads=2'.")]
+StoreOption = Annotated[str, typer.Option("--store", help="File that remembers every measurement.")]
+NetworkOption = Annotated[
+    str,
+    typer.Option("--network", "-n", help=f"How cells become networks: {', '.join(PRESETS)}, or a TOML file."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting of the network, for instance filters=64. May be repeated."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+MinRunsOption = Annotated[
+    int | None, typer.Option("--min-runs", help="Timed runs of an attempt; the device's default if absent.")
+]
+
+
+def reports_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn our exceptions into one line on the error stream and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> Any:
+        try:
+            return command(*args, **options)
+        except LetiError as error:
+            fail(str(error), exit_code(error))
+        except KeyboardInterrupt:
+            fail("interrupted; everything measured so far is kept", EXIT_INTERRUPTED)
+
+    return run
+
+
+def exit_code(error: LetiError) -> int:
+    """The exit code that scripts see."""
+    if isinstance(error, DeviceError):
+        return EXIT_DEVICE
+    if isinstance(error, StoreError):
+        return EXIT_STORE
+    if isinstance(error, InvalidInputError | NotFoundError):
+        return EXIT_INPUT
+    return 1
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say what went wrong and end the command."""
+    typer.echo(f"leti-opt: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def print_json(data: Any) -> None:
+    """Print data, dataclasses included, as one JSON document."""
+    typer.echo(json.dumps(data, default=_plain, indent=2))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return str(value)
+
+
+def network_config(name: str, changes: list[str] | None) -> NetworkConfig:
+    """A preset or a TOML file, with changes such as ``filters=64``.
+
+    Raises:
+        InvalidConfigError: unknown preset, unreadable file, unknown or wrong setting.
+    """
+    from leti_opt.network.config import NetworkConfig
+
+    settings: dict[str, Any] = {}
+    preset = name
+    if name.endswith(".toml"):
+        settings = _toml(name)
+        preset = settings.pop("preset", "nasbench101")
+    if preset not in PRESETS:
+        raise InvalidConfigError(f"unknown network {preset!r}; {did_you_mean(preset, PRESETS)}, or a .toml file")
+    for change in changes or []:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise InvalidConfigError(f"--set {change!r} is not of the form setting=value")
+        settings[key] = _setting(value)
+    make: Callable[..., NetworkConfig] = getattr(NetworkConfig, preset)
+    return make(**settings)
+
+
+def _toml(name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(name).read_text())
+    except OSError as error:
+        raise InvalidConfigError(f"cannot read {name}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidConfigError(f"{name} is not TOML: {error}") from error
+
+
+def _setting(text: str) -> Any:
+    """A value as JSON where it is such (numbers, true, lists), else as text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def protocol_of(min_runs: int | None) -> MeasurementProtocol:
+    """The default protocol with another number of runs."""
+    from leti_opt.device.protocol import MeasurementProtocol
+
+    return MeasurementProtocol(min_runs=min_runs)
+
+
+def space_definition(name: str) -> SpaceDefinition:
+    """A search space by name.
+
+    Raises:
+        InvalidInputError: no such space.
+    """
+    from leti_opt.search_space.definition import NAS_BENCH_101, NAS_BENCH_201
+
+    spaces = {space.name: space for space in (NAS_BENCH_101, NAS_BENCH_201)}
+    if name not in spaces:
+        raise InvalidInputError(f"unknown space {name!r}; {did_you_mean(name, spaces)}")
+    return spaces[name]
+
+
+def seconds(text: str) -> float:
+    """A time such as ``90``, ``90s``, ``20m`` or ``1.5h`` in seconds.
+
+    Raises:
+        InvalidInputError: it is not one.
+
+    >>> seconds("20m")
+    1200.0
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not match:
+        raise InvalidInputError(f"{text!r} is no time; write for instance 90s, 20m or 1.5h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place if all goes well; nothing half-written stays.
+
+    Raises:
+        InvalidInputError: the folder cannot be written.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".leti-opt-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {path}: {error.strerror}") from error
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def quieten_tensorflow() -> None:
+    """Keep TensorFlow's start-up messages from the terminal, unless the user asked for them."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def is_terminal() -> bool:
+    """Whether somebody watches."""
+    return sys.stderr.isatty()

@@ -1,0 +1,34 @@
+"""The ``leti-opt`` command. Each command loads what it needs when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import typer
+
+from leti_opt.cli import build, devices, measure, search, space, store
+from leti_opt.cli.common import EXIT_CODES, quieten_tensorflow
+
+app = typer.Typer(
+    name="leti-opt",
+    help="Measured latency of neural networks, and searches for fast and accurate ones.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("measure")(measure.measure)
+app.command("search")(search.search)
+app.command("build")(build.build)
+app.command("convert")(build.convert)
+app.add_typer(devices.app, name="devices")
+app.add_typer(space.app, name="space")
+app.add_typer(store.app, name="store")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    quieten_tensorflow()
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""``leti-opt search``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leti_opt.cli.common import (
+    EXIT_INTERRUPTED,
+    DeviceOption,
+    JsonOption,
+    MinRunsOption,
+    NetworkOption,
+    SetOption,
+    StoreOption,
+    fail,
+    network_config,
+    print_json,
+    protocol_of,
+    replacing,
+    reports_errors,
+    seconds,
+    space_definition,
+)
+from leti_opt.errors import DeviceError, InvalidInputError
+
+if TYPE_CHECKING:
+    from leti_opt.objective.accuracy_latency import AccuracyLatencyObjective
+    from leti_opt.objective.latency import DeviceLatencyObjective
+    from leti_opt.search.architecture_search import ArchitectureSearch, SearchResult
+
+ACCURACIES = ("none", "digits")
+
+
+@reports_errors
+def search(
+    device: DeviceOption = "host-cpu",
+    network: NetworkOption = "nasbench101",
+    changes: SetOption = None,
+    budget: Annotated[int | None, typer.Option("--budget", help="Evaluations; 100 if no time is given.")] = None,
+    time_limit: Annotated[str | None, typer.Option("--time", help="Stop after this time, for instance 20m.")] = None,
+    optimizer: Annotated[str, typer.Option("--optimizer", help="Name in nevergrad's registry.")] = "DE",
+    seed: Annotated[int, typer.Option("--seed", help="The same seed asks for the same cells.")] = 0,
+    accuracy: Annotated[
+        str, typer.Option("--accuracy", help="none, or digits: a short training on 8x8 digits.")
+    ] = "none",
+    space: Annotated[str, typer.Option("--space", help="nasbench101 or nasbench201.")] = "nasbench101",
+    workers: Annotated[int, typer.Option("--workers", help="Evaluations at once.")] = 1,
+    store: StoreOption = "latency.db",
+    min_runs: MinRunsOption = None,
+    picture: Annotated[Path, typer.Option("--picture", help="PNG file to draw the result to.")] = Path("search.png"),
+    as_json: JsonOption = False,
+) -> None:
+    """Search cells for low latency, or for low latency and high accuracy.
+
+    Stop it at any time; the same command goes on.
+
+    Example: leti-opt search --network small --budget 60 --seed 1 --accuracy digits
+    """
+    from leti_opt.device.open_device import open_device
+    from leti_opt.device.protocol import MeasurementProtocol
+    from leti_opt.search.architecture_search import SearchSettings
+    from leti_opt.store.latency_store import LatencyStore
+
+    limit = None if time_limit is None else seconds(time_limit)
+    settings = SearchSettings(optimizer, 100 if budget is None and limit is None else budget, limit, seed, workers)
+    config = network_config(network, changes)
+    definition = space_definition(space)
+    protocol: MeasurementProtocol = protocol_of(min_runs)
+    if accuracy not in ACCURACIES:
+        raise InvalidInputError(f"unknown accuracy {accuracy!r}; known: {', '.join(ACCURACIES)}")
+    if picture.suffix != ".png":
+        raise InvalidInputError(f"--picture {picture} must end with .png")
+    with open_device(device) as opened, LatencyStore(store) as results:
+        from leti_opt.objective.latency import DeviceLatencyObjective
+        from leti_opt.search.architecture_search import ArchitectureSearch
+
+        latency = DeviceLatencyObjective(opened, config, store=results, protocol=protocol)
+        plan = ArchitectureSearch(_with_accuracy(latency, accuracy), settings, definition)
+        with replacing(picture) as temporary:
+            result = run_shown(plan)
+            if result.measured:
+                draw(plan, result, temporary)
+        if as_json:
+            _print_json(plan, result, picture)
+        else:
+            print_result(plan, result, picture)
+
+
+def _with_accuracy(latency: DeviceLatencyObjective, accuracy: str) -> DeviceLatencyObjective | AccuracyLatencyObjective:
+    if accuracy == "none":
+        return latency
+    from leti_opt.accuracy import DigitsAccuracy, StoredAccuracy
+    from leti_opt.accuracy.training import digits_network
+    from leti_opt.objective.accuracy_latency import AccuracyLatencyObjective
+
+    own = digits_network().changed(operations=latency.network.operations)
+    return AccuracyLatencyObjective(StoredAccuracy(DigitsAccuracy(own), latency.store), latency)
+
+
+def run_shown(plan: ArchitectureSearch) -> SearchResult:
+    """Run a search with its progress on the error stream; say how to go on when it is stopped."""
+    from leti_opt.report.progress import SearchProgress
+
+    with SearchProgress(plan.settings, sys.stderr) as progress:
+        try:
+            return plan.run(progress.step)
+        except KeyboardInterrupt:
+            fail(
+                f"stopped after {progress.done} evaluations; everything is kept, the same command goes on",
+                EXIT_INTERRUPTED,
+            )
+        except DeviceError as error:
+            raise DeviceError(
+                f"{error} (after {progress.done} evaluations; everything is kept, the same command goes on)"
+            ) from error
+
+
+def draw(plan: ArchitectureSearch, result: SearchResult, path: Path) -> None:
+    """Draw what a search found, whoever measured it named in the title."""
+    from leti_opt.report.figures import search_figure
+
+    identity = plan.latency.service.identity
+    title = f"{plan.definition.name}, {plan.settings.optimizer}, seed {plan.settings.seed}\n{identity.name}"
+    search_figure(result, plan.latency.network, path, title)
+
+
+def print_result(plan: ArchitectureSearch, result: SearchResult, picture: Path) -> None:
+    """The counts, the comparison with FLOPs, the front and where the picture is."""
+    from rich.console import Console
+
+    from leti_opt.report.search_report import counts_text, flops_text, front_rows
+    from leti_opt.report.tables import front_table
+
+    console = Console(highlight=False)
+    typer.echo(counts_text(result, plan.latency.service.identity.origin))
+    typer.echo(flops_text(result.measured, plan.latency.network))
+    rows = front_rows(result.front, plan.latency.network)
+    if rows:
+        console.print(front_table(rows))
+    else:
+        typer.echo("no cell was measured to the protocol's rule; try a quieter machine, or larger networks")
+    typer.echo(f"picture: {picture}")
+
+
+def _print_json(plan: ArchitectureSearch, result: SearchResult, picture: Path) -> None:
+    from leti_opt.report.search_report import flops_rank_correlation, front_rows, search_counts
+
+    steps: list[dict[str, Any]] = [
+        {
+            "position": step.position,
+            "cell": str(step.evaluation.architecture.canonical()),
+            "losses": step.losses,
+            "status": step.evaluation.answer.status,
+        }
+        for step in result.steps
+    ]
+    print_json(
+        {
+            "device": plan.latency.service.identity,
+            "counts": search_counts(result),
+            "flops_spearman": flops_rank_correlation(result.measured, plan.latency.network),
+            "front": front_rows(result.front, plan.latency.network),
+            "steps": steps,
+            "picture": str(picture),
+        }
+    )

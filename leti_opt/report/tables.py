@@ -1,0 +1,54 @@
+"""Tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from leti_opt.report.search_report import FrontRow
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def front_table(rows: Sequence[FrontRow]) -> Table:
+    """The cells of a front, the fastest first: latency with standard deviation, accuracy, costs, cell."""
+    with_accuracy = any(row.accuracy is not None for row in rows)
+    origin = rows[0].origin if rows else "measured"
+    headings = [f"latency in ms ({origin})", *(["accuracy"] if with_accuracy else []), "MFLOPs", "parameters", "cell"]
+    return plain_table(
+        headings,
+        (
+            [
+                latency_text(row.latency_ms, row.std_ms, row.runs),
+                *([f"{100 * (row.accuracy or 0):.1f} %"] if with_accuracy else []),
+                f"{row.flops / 1e6:.1f}",
+                f"{row.parameters:,}",
+                row.cell,
+            ]
+            for row in rows
+        ),
+    )
+
+
+def latency_text(latency_ms: float, std_ms: float | None, runs: int) -> str:
+    """A latency with the spread of its runs.
+
+    >>> latency_text(3.14159, 0.05, 300)
+    '3.142 ± 0.050 (300 runs)'
+    """
+    spread = "" if std_ms is None else f" ± {std_ms:.3f}"
+    return f"{latency_ms:.3f}{spread} ({runs} runs)"
+
+
+def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table whose last column takes what width is left, and is never cut."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for number, heading in enumerate(headings):
+        last = number == len(headings) - 1
+        table.add_column(heading, overflow="fold", justify="left" if last or number == 0 else "right", no_wrap=not last)
+    for row in rows:
+        table.add_row(*row)
+    return table
