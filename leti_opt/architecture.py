@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,10 @@ class Architecture:
     '6f6257bc3b12d87b8736e81cd4b7ed8b'
     """
 
+    adjacency: Adjacency
+    operations: tuple[str, ...]
+    labels: tuple[str, ...]
+
     def __init__(
         self,
         adjacency: ArrayLike,
@@ -61,14 +66,25 @@ class Architecture:
         labels: Sequence[str] = NAS_BENCH_101_LABELS,
     ) -> None:
         matrix = _checked_adjacency(adjacency)
-        self.labels = checked_labels(labels)
-        self.operations = _checked_operations(operations, len(matrix), self.labels)
+        allowed = checked_labels(labels)
+        names = _checked_operations(operations, len(matrix), allowed)
         if not _reaches_output(matrix):
             raise DisconnectedArchitectureError(
                 f"no path leads from the input to the output (vertex {len(matrix) - 1}); add the missing edges"
             )
         matrix.setflags(write=False)
-        self.adjacency: Adjacency = matrix
+        # Straight into the instance's dict, since __setattr__ refuses.
+        vars(self).update(adjacency=matrix, operations=names, labels=allowed)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"an Architecture is immutable; make a new one instead of setting {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"an Architecture is immutable; {name!r} cannot be deleted")
+
+    def __reduce__(self) -> tuple[type[Architecture], tuple[Adjacency, tuple[str, ...], tuple[str, ...]]]:
+        # Through the constructor: a pickled array comes back writable.
+        return type(self), (self.adjacency, self.operations, self.labels)
 
     def __len__(self) -> int:
         """Number of vertices, input and output included."""
@@ -98,9 +114,11 @@ class Architecture:
     def _canonical(self) -> Architecture:
         pruned = self.pruned()
         order = _canonical_order(pruned.adjacency, pruned._label_indices())
-        if order == list(range(len(pruned))):
-            return pruned
-        return pruned._rearranged(order)
+        in_order = order == list(range(len(pruned)))
+        canonical = pruned if in_order else pruned._rearranged(order)
+        # It is its own canonical cell: a second search, for its hash, would find the same.
+        vars(canonical)["_canonical"] = canonical
+        return canonical
 
     @cached_property
     def graph_hash(self) -> str:
@@ -159,7 +177,7 @@ class Architecture:
             raise InvalidArchitectureError(
                 f"{text!r} is not a cell; write edges:operations, for instance '0-1,1-2:maxpool3x3'"
             )
-        operations = [INPUT, *(name for name in parts[1].split(",") if name), OUTPUT]
+        operations = [INPUT, *(parts[1].split(",") if parts[1] else []), OUTPUT]
         matrix = np.zeros((len(operations), len(operations)), dtype=np.int8)
         for source, target in _parse_edges(parts[0], len(operations)):
             matrix[source, target] = 1
@@ -177,6 +195,8 @@ class Architecture:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Architecture:
         """Read what :meth:`to_dict` wrote; ``labels`` may be absent."""
+        if not isinstance(data, Mapping):
+            raise InvalidArchitectureError(f"a cell's dict has the keys adjacency and operations, not {data!r}")
         unknown = set(data) - {"adjacency", "operations", "labels"}
         missing = {"adjacency", "operations"} - set(data)
         if unknown or missing:
@@ -189,8 +209,8 @@ class Architecture:
 
 def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """Refuse label lists that are empty, repeat a name or hold one that the text form cannot carry."""
-    if isinstance(labels, str):
-        raise InvalidArchitectureError(f"labels must be a list of names, not the text {labels!r}")
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise InvalidArchitectureError(f"labels must be a list of names, not {labels!r}")
     names = tuple(labels)
     if not names:
         raise InvalidArchitectureError("labels must name at least one operation")
@@ -258,8 +278,8 @@ def _find_cycle(matrix: Adjacency) -> list[int]:
 
 
 def _checked_operations(operations: Sequence[str], vertices: int, labels: tuple[str, ...]) -> tuple[str, ...]:
-    if isinstance(operations, str):
-        raise InvalidArchitectureError(f"operations must be a list of names, not the text {operations!r}")
+    if isinstance(operations, str) or not isinstance(operations, Iterable):
+        raise InvalidArchitectureError(f"operations must be a list of names, not {operations!r}")
     names = tuple(operations)
     if len(names) != vertices:
         raise InvalidArchitectureError(
@@ -278,8 +298,8 @@ def _checked_operations(operations: Sequence[str], vertices: int, labels: tuple[
 
 
 def _parse_edges(text: str, vertices: int) -> Iterator[tuple[int, int]]:
-    for edge in filter(None, text.split(",")):
-        match = re.fullmatch(r"(\d+)-(\d+)", edge)
+    for edge in text.split(",") if text else ():
+        match = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", edge)
         if not match:
             raise InvalidArchitectureError(f"{edge!r} is not an edge; write it as 0-2")
         source, target = int(match[1]), int(match[2])
@@ -291,11 +311,12 @@ def _parse_edges(text: str, vertices: int) -> Iterator[tuple[int, int]]:
 
 
 def _closure(matrix: Adjacency, start: int) -> set[int]:
+    rows = matrix.tolist()
     seen = {start}
     pending = [start]
     while pending:
-        for vertex in np.flatnonzero(matrix[pending.pop()]).tolist():
-            if vertex not in seen:
+        for vertex, edge in enumerate(rows[pending.pop()]):
+            if edge and vertex not in seen:
                 seen.add(vertex)
                 pending.append(vertex)
     return seen
@@ -337,41 +358,63 @@ def _md5(text: str) -> str:
 def _canonical_order(matrix: Adjacency, labels: Sequence[int]) -> list[int]:
     """The topological order whose (edge bits, labels) are smallest, for a pruned cell.
 
-    Positions are filled from the output backwards, so that each choice settles the next most significant bit:
-    whether the vertex feeds the output. Orders that fall behind the best known prefix are cut, and of twins (same
-    operation, same neighbours) only one is tried.
+    Positions are filled from the output backwards, since the edges into the output are the most significant bits. The
+    most promising vertex goes first, and a beginning is given up when even its :func:`_lower_bound` is behind the best
+    order known. Swapping twins (same neighbours) changes no bit, so of these only the one with the largest label is
+    tried.
     """
     last = len(matrix) - 1
-    targets = [frozenset(np.flatnonzero(row).tolist()) for row in matrix]
-    twin_of = [(labels[v], targets[v], matrix[:, v].tobytes()) for v in range(len(matrix))]
-    best: tuple[tuple[int, ...], tuple[int, ...], list[int]] | None = None
+    rows: list[list[int]] = matrix.tolist()
+    targets = [sum(edge << w for w, edge in enumerate(row)) for row in rows]
+    twins = [(targets[v], matrix[:, v].tobytes()) for v in range(len(matrix))]
+    by_label = sorted(range(last), key=lambda v: (labels[v], v))
+    known: dict[tuple[int, int], tuple[int, ...]] = {}
+    best: tuple[list[tuple[int, ...]], list[int], list[int]] | None = None
 
-    def visit(placed: list[int], rest: list[int], feeds: tuple[int, ...]) -> None:
+    def visit(bits: list[tuple[int, ...]], placed: list[int], rest: int) -> None:
         nonlocal best
-        if best is not None and feeds > best[0][: len(feeds)]:
-            return
         if not rest:
             order = placed[::-1]
-            key = (_bits_from_the_top(matrix, order), tuple(labels[v] for v in order))
+            key = (bits, [labels[v] for v in order])
             if best is None or key < best[:2]:
                 best = (*key, order)
             return
-        done = set(placed)
-        tried = set()
-        for vertex in rest:
-            if targets[vertex] <= done and twin_of[vertex] not in tried:
-                tried.add(twin_of[vertex])
-                visit(
-                    [*placed, vertex],
-                    [v for v in rest if v != vertex],
-                    (*feeds, int(matrix[vertex, last])),
-                )
+        free = {twins[v]: v for v in by_label if rest >> v & 1 and not targets[v] & rest}
+        longer = [([*placed, v], rest & ~(1 << v)) for v in free.values()]
+        bounds = [_lower_bound(rows, targets, *beginning, known) for beginning in longer]
+        for bound, beginning in sorted(zip(bounds, longer, strict=True), key=itemgetter(0)):
+            if best is None or bound <= best[0][: len(bound)]:
+                visit(bound, *beginning)
 
-    visit([last], list(range(last)), ())
+    visit([], [last], (1 << last) - 1)
     assert best is not None
     return best[2]
 
 
-def _bits_from_the_top(matrix: Adjacency, order: Sequence[int]) -> tuple[int, ...]:
-    """Edge bits of the relabeled cell, the most significant first."""
-    return tuple(int(matrix[order[x], order[y]]) for y in range(len(order) - 1, 0, -1) for x in range(y - 1, -1, -1))
+def _lower_bound(
+    rows: Sequence[Sequence[int]],
+    targets: Sequence[int],
+    placed: Sequence[int],
+    rest: int,
+    known: dict[tuple[int, int], tuple[int, ...]],
+) -> list[tuple[int, ...]]:
+    """Edge bits into each placed vertex, the most significant first; ``rest`` comes in the best order for each column.
+
+    Sets of vertices are bit masks. ``known`` keeps what was found for a set and a column.
+    """
+
+    def smallest(rest: int, column: int) -> tuple[int, ...]:
+        if not rest:
+            return ()
+        if (rest, column) not in known:
+            free = [v for v in range(rest.bit_length()) if rest >> v & 1 and not targets[v] & rest]
+            # A zero that can come now loses nothing by coming now.
+            zeros = [v for v in free if not rows[v][column]]
+            following = (smallest(rest & ~(1 << v), column) for v in zeros[:1] or free)
+            known[rest, column] = (0 if zeros else 1, *min(following))
+        return known[rest, column]
+
+    return [
+        (*(rows[v][target] for v in placed[position:]), *smallest(rest, target))
+        for position, target in enumerate(placed, start=1)
+    ]

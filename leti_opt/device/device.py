@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -44,7 +45,7 @@ class DeviceIdentity:
     options: tuple[tuple[str, str], ...] = ()
     origin: Origin = "measured"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of all fields."""
         return _digest(asdict(self))
@@ -71,7 +72,7 @@ class DeviceEpoch:
     driver: str = ""
     unit: str = ""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of all fields."""
         return _digest(asdict(self))

@@ -138,7 +138,7 @@ class _Attempts:
             first = session.run(1)
             if self.initialization_ms is None:
                 self.initialization_ms = session.initialization_ms
-                self.first_run_ms = first.mean_ms
+                self.first_run_ms = first.mean_ms if first.count == 1 else None
             while self._attempts_left() and not self._stable():
                 if self.protocol.warmup_runs:
                     session.run(self.protocol.warmup_runs)

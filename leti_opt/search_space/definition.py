@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Literal
 
 import numpy as np
@@ -67,9 +66,9 @@ class SpaceDefinition:
             object.__setattr__(self, "operations", checked_labels(self.operations))
         except InvalidArchitectureError as error:
             raise InvalidDefinitionError(f"operations of {self.name!r}: {error}") from error
-        if self.max_vertices < 2:
+        if not isinstance(self.max_vertices, int) or self.max_vertices < 2:
             raise InvalidDefinitionError(
-                f"max_vertices must be 2 or more, not {self.max_vertices}; input and output make two"
+                f"max_vertices must be a whole number, 2 or more, not {self.max_vertices!r}; input and output make two"
             )
         if self.operation_on == "edge":
             self._check_edge_kind()
@@ -83,8 +82,8 @@ class SpaceDefinition:
             raise InvalidDefinitionError(
                 "absent is only for operations on edges; leave it out or set operation_on='edge'"
             )
-        if self.max_edges is not None and self.max_edges < 1:
-            raise InvalidDefinitionError(f"max_edges must be 1 or more, not {self.max_edges}")
+        if self.max_edges is not None and (not isinstance(self.max_edges, int) or self.max_edges < 1):
+            raise InvalidDefinitionError(f"max_edges must be a whole number, 1 or more, not {self.max_edges!r}")
 
     def _check_edge_kind(self) -> None:
         if self.max_edges is not None:
@@ -189,7 +188,8 @@ class SpaceDefinition:
         """Read a cell as NAS-Bench-201 writes it: ``|op~0|+|op~0|op~1|+…``."""
         self._require_edge_kind()
         names = []
-        groups = text.strip().split("+")
+        # An operation's name may hold a plus sign too.
+        groups = re.split(r"(?<=\|)\+(?=\|)", text.strip())
         for target, group in enumerate(groups, start=1):
             found = re.findall(r"\|([^|~]+)~(\d+)(?=\|)", group)
             if [int(source) for _, source in found] != list(range(target)) or not re.fullmatch(
@@ -271,14 +271,34 @@ class SpaceDefinition:
             return
         if len(interior) < len(self.edges) and self.absent is None:
             return
-        for places in permutations(range(len(self.edges)), len(interior)):
+        complete = self._lowered_adjacency(self.labels[:1] * len(self.edges))
+        for vertices in _induced(complete, pruned.adjacency):
             names = [self.absent or ""] * len(self.edges)
-            for place, name in zip(places, interior, strict=True):
-                names[place] = name
-            lowered = self._lowered_adjacency(names)
-            chosen = [0, *(place + 1 for place in places), len(self.edges) + 1]
-            if np.array_equal(lowered[np.ix_(chosen, chosen)], pruned.adjacency):
-                yield tuple(names)
+            for vertex, name in zip(vertices, interior, strict=True):
+                names[vertex - 1] = name
+            yield tuple(names)
+
+
+def _induced(host: Adjacency, pattern: Adjacency) -> Iterator[list[int]]:
+    """Inner vertices of ``host`` that between its ends have just the edges of ``pattern``, smallest first."""
+    last = len(host) - 1
+
+    def fits(chosen: list[int]) -> bool:
+        here = [0, *chosen, last]
+        there = [*range(len(chosen) + 1), len(pattern) - 1]
+        return np.array_equal(host[np.ix_(here, here)], pattern[np.ix_(there, there)])
+
+    def extend(chosen: list[int]) -> Iterator[list[int]]:
+        if not fits(chosen):
+            return
+        if len(chosen) == len(pattern) - 2:
+            yield chosen
+            return
+        for vertex in range(1, last):
+            if vertex not in chosen:
+                yield from extend([*chosen, vertex])
+
+    return extend([])
 
 
 NAS_BENCH_101 = SpaceDefinition("nasbench101", NAS_BENCH_101_LABELS, max_vertices=7, max_edges=9)

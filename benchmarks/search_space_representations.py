@@ -1,0 +1,437 @@
+"""Which representation of a cell do nevergrad's optimizers search best with?
+
+Runs optimizers on deterministic landscapes over NAS-Bench-101 cells, with several representations of the same cells,
+and writes the best loss found and the share of asks that repeat a cell. Needs no TensorFlow and no device.
+
+    python benchmarks/search_space_representations.py --budgets 100 --seeds 3 --optimizers DE CMA
+    python benchmarks/search_space_representations.py --minutes 20      # goes on where the last call stopped
+    python benchmarks/search_space_representations.py --table-only
+
+Each run is a line in the raw file (``--raw``), marked with a fingerprint of the code's behaviour; runs that are
+there already are not repeated, and the table holds runs of code that behaves as the present one does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import inspect
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nevergrad as ng
+import numpy as np
+
+from leti_opt.architecture import INPUT, OUTPUT, Architecture
+from leti_opt.errors import InvalidArchitectureError
+from leti_opt.search_space.definition import NAS_BENCH_101 as SPACE
+from leti_opt.search_space.parametrization import ArchitectureSpace
+from leti_opt.search_space.repair import decode_vertices
+
+RESULTS = Path(__file__).parent / "results"
+CONV3, CONV1, POOL = SPACE.operations
+INNER = SPACE.max_vertices - 2
+PENALTY = 10.0
+
+OPTIMIZERS = {
+    name: ng.optimizers.registry[name]
+    for name in (
+        "DiscreteOnePlusOne",
+        "PortfolioDiscreteOnePlusOne",
+        "DoubleFastGADiscreteOnePlusOne",
+        "DE",
+        "NGOpt",
+        "CMA",
+        "OnePlusOne",
+        "RandomSearch",
+    )
+}
+OPTIMIZERS["EvolutionStrategy 5+10"] = ng.families.EvolutionStrategy(popsize=5, offsprings=10, only_offsprings=False)
+
+
+# Landscapes: losses of a canonical cell, lower is better. They share a cost that is shaped like FLOPs.
+
+
+def uniform(*key: str) -> float:
+    """A fixed number between 0 and 1 for a key."""
+    return int.from_bytes(hashlib.sha256("|".join(key).encode()).digest()[:8], "big") / 2**64
+
+
+def cost(cell: Architecture) -> float:
+    """Something like latency: multiply-accumulates by NAS-Bench-101's split of channels, and a little per operation."""
+    last = len(cell) - 1
+    feeding = sum(int(cell.adjacency[v, last]) for v in range(1, last))
+    channels = [1.0] * len(cell)
+    total = 0.02 * len(cell.edges) + float(cell.adjacency[0, last])
+    for vertex in reversed(range(1, last)):
+        fed = [channels[w] for w in range(vertex + 1, last) if cell.adjacency[vertex, w]]
+        channels[vertex] = max([1.0 / feeding] if cell.adjacency[vertex, last] else fed)
+        weight, fixed = {CONV3: (9.0, 0.02), CONV1: (1.0, 0.02), POOL: (0.02, 0.05)}[cell.operations[vertex]]
+        total += weight * channels[vertex] ** 2 + fixed + channels[vertex] * float(cell.adjacency[0, vertex])
+    return total
+
+
+def paths(cell: Architecture) -> list[tuple[str, ...]]:
+    """The operations along each path from input to output."""
+    found: list[list[tuple[str, ...]]] = [[] for _ in cell.operations]
+    found[-1] = [()]
+    for source in reversed(range(len(cell) - 1)):
+        for target in np.flatnonzero(cell.adjacency[source]):
+            own = () if target == len(cell) - 1 else (cell.operations[target],)
+            found[source] += [(*own, *rest) for rest in found[int(target)]]
+    return found[0]
+
+
+def saturating(cell: Architecture) -> float:
+    """Depth and width that help less and less, a bonus for a shortcut, pairs that fit, cost and some roughness."""
+    ways = paths(cell)
+    strength = {CONV3: 1.0, CONV1: 0.55, POOL: 0.3}
+    depth = max(sum(strength[name] for name in way) for way in ways)
+    fit = sum(0.25 * (uniform("pair", a, b) - 0.5) for way in ways for a, b in pairwise(way))
+    good = 1.6 * (1 - math.exp(-depth / 1.5)) + 0.35 * math.log(len(ways)) + 0.25 * (() in ways) + fit / len(ways)
+    return 3.2 - good + 0.12 * cost(cell) + 0.08 * uniform("rough", "saturating", str(cell))
+
+
+def epistatic(cell: Architecture) -> float:
+    """Every run of three along a path, and every whole path, counts by a random table; a cost of six is best."""
+    ways = paths(cell)
+    score = 0.0
+    for way in ways:
+        stops = (INPUT, *way, OUTPUT)
+        score += sum(uniform("three", *run) - 0.5 for run in zip(stops, stops[1:], stops[2:], strict=False))
+        score += 0.5 * (uniform("path", *stops) - 0.5)
+    depth = min(3, max(len(way) for way in ways))
+    return (
+        2.0
+        - score / math.sqrt(len(ways))
+        - 0.2 * depth
+        + 0.075 * abs(cost(cell) - 6.0)
+        + 0.1 * uniform("rough", "epistatic", str(cell))
+    )
+
+
+LANDSCAPES = {"saturating": saturating, "epistatic": epistatic}
+
+
+@cache
+def canonical_text(cell_bytes: bytes, operations: tuple[str, ...]) -> str:
+    """The canonical form of a cell; the same cells come up again and again."""
+    size = len(operations)
+    return str(Architecture(np.frombuffer(cell_bytes, dtype=np.int8).reshape(size, size), operations).canonical())
+
+
+@cache
+def loss_of(landscape: str, text: str) -> float:
+    """The landscape's loss of a canonical cell."""
+    return LANDSCAPES[landscape](Architecture.parse(text))
+
+
+# Representations: a parameter, and how a candidate becomes a cell, or None where it is rejected.
+
+
+class Representation(NamedTuple):
+    """A way to hand cells to an optimizer."""
+
+    about: str
+    build: Callable[[], Any]
+    decode: Callable[[Any], Architecture | None]
+
+
+def _choices(deterministic: bool) -> Any:
+    """What two ``Choice`` with repetitions hold; the arrays alone behave the same and are copied faster."""
+    edges = ng.p.Choice([0, 1], repetitions=len(SPACE.edges), deterministic=deterministic)
+    operations = ng.p.Choice(list(SPACE.operations), repetitions=INNER, deterministic=deterministic)
+    return ng.p.Dict(edges=edges.indices, operations=operations.indices)
+
+
+def _decode_choices(candidate: Any) -> Architecture:
+    weights = candidate["edges"]._value
+    return decode_vertices(SPACE, (weights[:, 1] - weights[:, 0]).tolist(), _names(candidate["operations"].value))
+
+
+def _rejecting(candidate: Any) -> Architecture | None:
+    chosen = candidate.value
+    matrix = np.zeros((SPACE.max_vertices, SPACE.max_vertices), dtype=np.int8)
+    for (source, target), present in zip(SPACE.edges, chosen["edges"], strict=True):
+        matrix[source, target] = present
+    try:
+        cell = Architecture(matrix, [INPUT, *_names(chosen["operations"]), OUTPUT])
+    except InvalidArchitectureError:
+        return None
+    return cell.pruned() if cell in SPACE else None
+
+
+def _array() -> Any:
+    return ng.p.Array(shape=(len(SPACE.edges) + INNER * len(SPACE.operations),))
+
+
+def _decode_array(candidate: Any) -> Architecture:
+    weights = candidate.value
+    edges, operations = np.split(weights, [len(SPACE.edges)])
+    return decode_vertices(SPACE, edges.tolist(), _names(operations.reshape(INNER, -1).argmax(axis=1)))
+
+
+def _transitions() -> Any:
+    return ng.p.Dict(
+        edges=ng.p.TransitionChoice([0, 1], repetitions=len(SPACE.edges)),
+        operations=ng.p.TransitionChoice(len(SPACE.operations), repetitions=INNER),
+    )
+
+
+def _decode_transitions(candidate: Any) -> Architecture:
+    chosen = candidate.value
+    return decode_vertices(SPACE, [1.0 if edge else -1.0 for edge in chosen["edges"]], _names(chosen["operations"]))
+
+
+def _names(indices: Any) -> list[str]:
+    return [SPACE.operations[int(index)] for index in indices]
+
+
+REPRESENTATIONS = {
+    "ArchitectureSpace": Representation(
+        "ours: one weight an edge, starting from a chain; moves in the domain; repair",
+        ArchitectureSpace,
+        lambda candidate: candidate.value,
+    ),
+    "Choice, repair": Representation(
+        "`Choice([0, 1])` and `Choice(operations)`, deterministic; the same repair",
+        lambda: _choices(True),
+        _decode_choices,
+    ),
+    "Array, repair": Representation("one `ng.p.Array`; the same repair", _array, _decode_array),
+    "TransitionChoice, repair": Representation(
+        "`TransitionChoice` for edges and operations; the same repair", _transitions, _decode_transitions
+    ),
+    "Choice, penalty": Representation(
+        f"plain `Choice`; what is not a cell of the space is rejected with a loss of {PENALTY}",
+        lambda: _choices(False),
+        _rejecting,
+    ),
+}
+
+# Running
+
+
+class Task(NamedTuple):
+    """One search."""
+
+    budget: int
+    seed: int
+    landscape: str
+    optimizer: str
+    representation: str
+
+
+def search(task: Task) -> dict[str, Any]:
+    """Run one search and say how it went."""
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        losses, texts = _asks(task, _optimizer(task), REPRESENTATIONS[task.representation])
+    valid = [text for text in texts if text is not None]
+    return {
+        **task._asdict(),
+        "best": min(losses),
+        "duplicates": 1 - len(set(valid)) / len(valid) if valid else 1.0,
+        "invalid": 1 - len(valid) / task.budget,
+        "ask_ms": 1e3 * (time.perf_counter() - started) / task.budget,
+    }
+
+
+def _optimizer(task: Task) -> Any:
+    parameter = REPRESENTATIONS[task.representation].build()
+    parameter.random_state.seed(task.seed)
+    np.random.seed(task.seed)  # some optimizers draw from numpy's own state
+    return OPTIMIZERS[task.optimizer](parameter, budget=task.budget)
+
+
+def _asks(task: Task, optimizer: Any, representation: Representation) -> tuple[list[float], list[str | None]]:
+    losses: list[float] = []
+    texts: list[str | None] = []
+    for _ in range(task.budget):
+        candidate = optimizer.ask()
+        cell = representation.decode(candidate)
+        text = None if cell is None else canonical_text(cell.adjacency.tobytes(), cell.operations)
+        losses.append(PENALTY if text is None else loss_of(task.landscape, text))
+        texts.append(text)
+        optimizer.tell(candidate, losses[-1])
+    return losses, texts
+
+
+def run(tasks: list[Task], raw: Path, jobs: int, minutes: float) -> None:
+    """Run what is not in the raw file yet, seed by seed, until the time is over."""
+    known = {Task(*(row[field] for field in Task._fields)) for row in read(raw)}
+    missing = [task for task in tasks if task not in known]
+    deadline = time.monotonic() + 60 * minutes
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    with raw.open("a") as file:
+        for done, row in enumerate(_searched(missing, jobs, deadline), start=1):
+            file.write(json.dumps({"fingerprint": fingerprint(), **row}) + "\n")
+            file.flush()
+            if done % 50 == 0:
+                print(f"{done} of {len(missing)}", file=sys.stderr)
+
+
+def _searched(tasks: list[Task], jobs: int, deadline: float) -> Iterator[dict[str, Any]]:
+    if jobs == 1:
+        for task in tasks:
+            if time.monotonic() > deadline:
+                return
+            yield search(task)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        for start in range(0, len(tasks), 8 * jobs):
+            if time.monotonic() > deadline:
+                return
+            yield from pool.map(search, tasks[start : start + 8 * jobs])
+
+
+@cache
+def fingerprint() -> str:
+    """Tells runs of one code from those of another: a digest of what short searches ask for, and of their losses."""
+    seen = [
+        (task, *_asks(task, _optimizer(task), REPRESENTATIONS[task.representation]))
+        for optimizer in ("DiscreteOnePlusOne", "CMA", "EvolutionStrategy 5+10")
+        for representation in REPRESENTATIONS
+        for landscape in LANDSCAPES
+        for task in [Task(60, 0, landscape, optimizer, representation)]
+    ]
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
+
+
+def read(raw: Path) -> list[dict[str, Any]]:
+    """The runs of code that behaves as the present one does."""
+    if not raw.exists():
+        return []
+    rows = [json.loads(line) for line in raw.read_text().splitlines()]
+    return [row for row in rows if row["fingerprint"] == fingerprint()]
+
+
+# The table
+
+
+def report(rows: list[dict[str, Any]]) -> str:
+    """All tables as Markdown."""
+    lines = [
+        "# Representations of a cell, by what optimizers find with them",
+        "",
+        f"Written by `python benchmarks/search_space_representations.py`, commit {commit()}, "
+        f"fingerprint {fingerprint()}, on {machine()}; nevergrad {ng.__version__}.",
+        "",
+        "Best loss after the budget (mean over seeds ± standard error; lower is better), then the share of valid asks"
+        " that repeat a cell, in percent. The last rows: the mean over optimizers, the mean rank among the"
+        " representations (1 is best), the share of asks that were no cell, and the time of one ask and tell. Only"
+        " seeds that all representations ran are counted. Times were taken on a shared machine.",
+        "",
+        *(f"* **{name}**: {value.about}." for name, value in REPRESENTATIONS.items()),
+        "",
+        *(f"* Landscape *{name}*: {inspect.getdoc(function)}" for name, function in LANDSCAPES.items()),
+    ]
+    for budget in sorted({row["budget"] for row in rows}):
+        for landscape in LANDSCAPES:
+            chosen = [row for row in rows if row["budget"] == budget and row["landscape"] == landscape]
+            lines += ["", f"## {landscape}, budget {budget}", "", *table(chosen)]
+    return "\n".join(lines) + "\n"
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """One table: optimizers in rows, representations in columns."""
+    names = list(REPRESENTATIONS)
+    lines = [f"| optimizer | seeds | {' | '.join(names)} |", "| --- | ---: |" + " ---: |" * len(names)]
+    means = []
+    for optimizer in OPTIMIZERS:
+        columns = _common_seeds([row for row in rows if row["optimizer"] == optimizer])
+        if not columns:
+            continue
+        best = [np.array([row["best"] for row in columns[name]]) for name in names]
+        repeats = [100 * np.mean([row["duplicates"] for row in columns[name]]) for name in names]
+        means.append([float(values.mean()) for values in best])
+        cells = [
+            f"{values.mean():.2f} ± {values.std(ddof=1) / math.sqrt(len(values)):.2f}, {share:.0f}"
+            if len(values) > 1
+            else f"{values.mean():.2f}, {share:.0f}"
+            for values, share in zip(best, repeats, strict=True)
+        ]
+        lines.append(f"| {optimizer} | {len(best[0])} | {' | '.join(cells)} |")
+    if not means:
+        return ["No seed has been run with every representation."]
+    ranks = np.argsort(np.argsort(means, axis=1), axis=1) + 1
+    lines.append(f"| **mean** | | {' | '.join(f'**{value:.3f}**' for value in np.mean(means, axis=0))} |")
+    lines.append(f"| mean rank | | {' | '.join(f'{value:.1f}' for value in ranks.mean(axis=0))} |")
+    for field, unit, scale in (("invalid", "%", 100.0), ("ask_ms", "ms", 1.0)):
+        values = [scale * np.mean([row[field] for row in rows if row["representation"] == name]) for name in names]
+        title = {"invalid": "asks that were no cell", "ask_ms": "one ask and tell"}[field]
+        lines.append(f"| {title} | | {' | '.join(f'{value:.1f} {unit}' for value in values)} |")
+    return lines
+
+
+def _common_seeds(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows by representation, of those seeds that every representation ran."""
+    columns = {name: {row["seed"]: row for row in rows if row["representation"] == name} for name in REPRESENTATIONS}
+    common = sorted(set.intersection(*(set(column) for column in columns.values())))
+    return {name: [column[seed] for seed in common] for name, column in columns.items()} if common else {}
+
+
+def commit() -> str:
+    """The commit, and whether the tree differs from it."""
+    folder = Path(__file__).parent
+    short = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "../leti_opt", __file__], cwd=folder, capture_output=True, text=True
+    )
+    return (short.stdout.strip() or "unknown") + (" with changes not committed" if changed.stdout.strip() else "")
+
+
+def machine() -> str:
+    """Processor, cores and system."""
+    models = [line for line in _cpuinfo() if line.startswith("model name")]
+    processor = models[0].split(":", 1)[1].strip() if models else platform.processor() or platform.machine()
+    return f"{processor}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def main() -> None:
+    """Read the command line, run, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS), metavar="NAME")
+    parser.add_argument("--budgets", nargs="+", type=int, default=[100, 1000])
+    parser.add_argument("--seeds", type=int, default=20, help="how many seeds, from 0 on")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no further run after so long")
+    parser.add_argument("--table-only", action="store_true", help="run nothing, write the table of what is there")
+    parser.add_argument("--raw", type=Path, default=RESULTS / "search_space_representations.jsonl")
+    parser.add_argument("--out", type=Path, default=RESULTS / "search_space_representations.md")
+    options = parser.parse_args()
+    tasks = [
+        Task(budget, seed, landscape, optimizer, representation)
+        for budget in options.budgets
+        for seed in range(options.seeds)
+        for landscape in LANDSCAPES
+        for optimizer in options.optimizers
+        for representation in REPRESENTATIONS
+    ]
+    if not options.table_only:
+        run(tasks, options.raw, options.jobs, options.minutes)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(report(read(options.raw)))
+    print(options.out)
+
+
+if __name__ == "__main__":
+    main()

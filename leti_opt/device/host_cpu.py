@@ -1,0 +1,269 @@
+"""This machine's CPU, running TFLite models through LiteRT in a child process."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import platform
+import re
+from collections.abc import Iterable
+from contextlib import ExitStack
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity, Session
+from leti_opt.device.measurement import Metric
+from leti_opt.device.model import MeasurableModel
+from leti_opt.device.resource_lock import core_resource
+from leti_opt.device.run_batch import RunBatch
+from leti_opt.device.worker_client import WorkerClient
+from leti_opt.errors import AttemptError, DeviceError, InvalidDeviceUriError, InvalidModelError, did_you_mean
+
+DELEGATES = ("xnnpack", "none")
+DEFAULT_DEADLINE_S = 60.0
+INPUT_SEED = 0
+_HEADROOM = 4.0
+
+
+class HostCpu(Device):
+    """The CPU of this host: LiteRT in a long-lived child, one model at a time.
+
+    Args:
+        threads: threads that the runtime may use.
+        delegate: ``xnnpack``, or ``none`` for the runtime's own kernels.
+        cores: cores to run on; None for all that this process may use.
+        deadline_s: a command to the child that takes longer counts as hung. Runs get four times their expected time on
+            top of it. It is no part of the identity.
+
+    Raises:
+        InvalidDeviceUriError: an option is out of range on this machine.
+
+    >>> HostCpu(threads=1, cores=[0]).uri
+    'host-cpu?cores=0'
+    """
+
+    def __init__(
+        self,
+        threads: int = 1,
+        delegate: str = "xnnpack",
+        cores: Iterable[int] | None = None,
+        deadline_s: float = DEFAULT_DEADLINE_S,
+    ) -> None:
+        available = sorted(os.sched_getaffinity(0))
+        self._cores = None if cores is None else _checked_cores(cores, available)
+        usable = len(self._cores or available)
+        if not 1 <= threads <= usable:
+            raise InvalidDeviceUriError(f"threads must be 1 to {usable}, the cores to be used, not {threads}")
+        if delegate not in DELEGATES:
+            raise InvalidDeviceUriError(f"unknown delegate {delegate!r}; {did_you_mean(delegate, DELEGATES)}")
+        if not (math.isfinite(deadline_s) and deadline_s > 0):
+            raise InvalidDeviceUriError(f"deadline_s must be a number of seconds above 0, not {deadline_s}")
+        self._threads = threads
+        self._delegate = delegate
+        self._deadline_s = deadline_s
+        self._available = available
+        self._client = WorkerClient()
+        self._session: _HostCpuSession | None = None
+        self.uri = self._canonical_uri()
+
+    def _canonical_uri(self) -> str:
+        options = {
+            "threads": None if self._threads == 1 else str(self._threads),
+            "delegate": None if self._delegate == "xnnpack" else self._delegate,
+            "cores": None if self._cores is None else format_cores(self._cores),
+            "deadline_s": None if self._deadline_s == DEFAULT_DEADLINE_S else f"{self._deadline_s:g}",
+        }
+        query = "&".join(f"{name}={value}" for name, value in options.items() if value is not None)
+        return f"host-cpu?{query}" if query else "host-cpu"
+
+    @cached_property
+    def identity(self) -> DeviceIdentity:
+        """CPU model, LiteRT version, delegate, threads and pinning."""
+        options = [("threads", str(self._threads))]
+        if self._cores is not None:
+            options.append(("cores", format_cores(self._cores)))
+        elif len(self._available) < (os.cpu_count() or 1):
+            options.append(("affinity", format_cores(self._available)))
+        return DeviceIdentity(
+            kind="host-cpu",
+            hardware=processor_name(),
+            runtime=f"ai-edge-litert {_litert_version()}",
+            runner="worker",
+            delegate="xnnpack" if self._delegate == "xnnpack" else "cpu",
+            options=tuple(sorted(options)),
+        )
+
+    @property
+    def epoch(self) -> DeviceEpoch:
+        """Kernel release and a pseudonym of this host."""
+        return DeviceEpoch(system_build=platform.release(), unit=_host_pseudonym())
+
+    @property
+    def resources(self) -> frozenset[str]:
+        """The cores that run, and those that share a physical core with them."""
+        cores = self._available if self._cores is None else self._cores
+        return frozenset(core_resource(sibling) for core in cores for sibling in _siblings(core))
+
+    def load(self, model: MeasurableModel) -> Session:
+        """Load a network into the child; a session of an earlier one ends.
+
+        Raises:
+            InvalidModelError: the model's file is not there.
+            InfeasibleError: LiteRT refuses it.
+            AttemptError: loading crashed or hung.
+            DeviceError: the child cannot be started.
+        """
+        if model.path is not None and not model.path.is_file():
+            raise InvalidModelError(f"{model.path} is not a file; name an existing .tflite file")
+        self._session = None
+        with ExitStack() as files:
+            path = files.enter_context(model.tflite_file()).absolute()
+            reply = self._client.load(
+                self._deadline_s + path.stat().st_size / 1e7,
+                path=str(path),
+                threads=self._threads,
+                xnnpack=self._delegate == "xnnpack",
+                cores=self._cores,
+                seed=INPUT_SEED,
+            )
+            self._session = _HostCpuSession(self, reply, files.pop_all())
+        return self._session
+
+    def close(self) -> None:
+        """End the child. May be called twice; the next :meth:`load` starts another."""
+        self._session = None
+        self._client.close()
+
+
+class _HostCpuSession(Session):
+    def __init__(self, device: HostCpu, loaded: dict[str, Any], files: ExitStack) -> None:
+        self.initialization_ms = loaded["initialization_ms"]
+        self._peak_is_fresh = loaded["peak_is_fresh"]
+        self._device = device
+        self._files = files
+        self._expected_ms: float | None = None
+        self._peak_memory_bytes: int | None = None
+
+    def run(self, n: int) -> RunBatch:
+        if n < 1:
+            raise ValueError(f"a session makes 1 run or more, not {n}")
+        runs_ms: list[float] = []
+        if self._expected_ms is None:  # one run tells how long to wait for the others
+            runs_ms += self._run(1)
+        if len(runs_ms) < n:
+            runs_ms += self._run(n - len(runs_ms))
+        return RunBatch.from_runs(runs_ms)
+
+    def _run(self, n: int) -> list[float]:
+        device = self._device
+        if device._session is not self:
+            raise AttemptError("this session is over: it was closed, or another model was loaded since")
+        deadline_s = device._deadline_s + _HEADROOM * n * (self._expected_ms or 0.0) / 1e3
+        reply = device._client.ask("run", deadline_s, n=n)
+        runs_ms = [nanoseconds / 1e6 for nanoseconds in reply["runs_ns"]]
+        self._expected_ms = max(runs_ms)
+        self._peak_memory_bytes = reply["peak_memory_bytes"]
+        return runs_ms
+
+    def metrics(self) -> tuple[Metric, ...]:
+        load = Metric("load_average_1min", os.getloadavg()[0], "processes", "os.getloadavg")
+        if not self._peak_is_fresh or self._peak_memory_bytes is None:
+            return (load,)
+        peak = Metric("peak_memory", float(self._peak_memory_bytes), "bytes", "VmHWM of the worker process")
+        return (peak, load)
+
+    def close(self) -> None:
+        if self._device._session is self:
+            self._device._session = None
+            try:
+                self._device._client.ask("unload", self._device._deadline_s)
+            except AttemptError:
+                # The worker died before or while it let go. Every figure is here already, and the next load starts
+                # another worker.
+                self._device._client.close()
+        self._files.close()
+
+
+def parse_cores(text: str) -> list[int]:
+    """Read a list of cores as the kernel writes it.
+
+    Raises:
+        InvalidDeviceUriError: it is no such list.
+
+    >>> parse_cores("0,2-3")
+    [0, 2, 3]
+    """
+    cores: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
+        if not match or (match[2] and int(match[2]) < int(match[1])):
+            raise InvalidDeviceUriError(f"{text!r} is no list of cores; write for instance cores=0 or cores=0,2-3")
+        cores.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return cores
+
+
+def format_cores(cores: Iterable[int]) -> str:
+    """Write a list of cores shortly; :func:`parse_cores` reads it.
+
+    >>> format_cores([3, 0, 2])
+    '0,2-3'
+    """
+    groups: list[list[int]] = []
+    for core in sorted(set(cores)):
+        if groups and groups[-1][-1] == core - 1:
+            groups[-1].append(core)
+        else:
+            groups.append([core])
+    return ",".join(f"{group[0]}-{group[-1]}" if len(group) > 1 else str(group[0]) for group in groups)
+
+
+def _checked_cores(cores: Iterable[int], available: list[int]) -> list[int]:
+    chosen = sorted(set(cores))
+    missing = [core for core in chosen if core not in available]
+    if not chosen or missing:
+        raise InvalidDeviceUriError(
+            f"cores {format_cores(missing) or 'none'} cannot be used; this process may use {format_cores(available)}"
+        )
+    return chosen
+
+
+def processor_name() -> str:
+    """This host's CPU, as the kernel calls it; the instruction set where it has no name, as on some ARM boards."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.machine()
+
+
+def _litert_version() -> str:
+    try:
+        return metadata.version("ai-edge-litert")
+    except metadata.PackageNotFoundError as error:
+        raise DeviceError("LiteRT is not installed; try: pip install ai-edge-litert") from error
+
+
+def _host_pseudonym() -> str:
+    """Tells hosts apart without telling which they are."""
+    for path in (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id")):
+        try:
+            name = path.read_text().strip()
+        except OSError:
+            continue
+        if name:
+            break
+    else:
+        name = platform.node()
+    return hashlib.sha256(f"leti_opt {name}".encode()).hexdigest()[:16]
+
+
+def _siblings(core: int) -> list[int]:
+    try:
+        text = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list").read_text()
+    except OSError:
+        return [core]
+    return parse_cores(text.strip())

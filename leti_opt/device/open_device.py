@@ -1,0 +1,219 @@
+"""From a device's URI to the device, and the list of those that can be named."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote
+
+import platformdirs
+
+from leti_opt.device.device import Device
+from leti_opt.device.host_cpu import HostCpu, parse_cores
+from leti_opt.device.replay import Replay
+from leti_opt.device.simulated import Formula, SimulatedDevice
+from leti_opt.errors import DeviceError, InvalidDeviceUriError, did_you_mean
+
+
+@dataclass(frozen=True)
+class DeviceUri:
+    """A URI taken apart: ``kind[:address][/unit][?option=value&…]``.
+
+    Args:
+        kind: ``host-cpu``, ``replay`` …
+        address: everything between the colon and the question mark; its kind says what it means.
+        options: names and values, percent-decoded.
+    """
+
+    kind: str
+    address: str
+    options: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> DeviceUri:
+        """Take a URI apart.
+
+        Raises:
+            InvalidDeviceUriError: an option has no value or occurs twice, or there is no kind.
+
+        >>> DeviceUri.parse("host-cpu?threads=2").options
+        {'threads': '2'}
+        """
+        body, _, query = text.strip().partition("?")
+        kind, _, address = body.partition(":")
+        if not kind:
+            raise InvalidDeviceUriError(f"{text!r} names no device; write for instance 'host-cpu?threads=1'")
+        options: dict[str, str] = {}
+        for part in filter(None, query.split("&")):
+            name, equals, value = part.partition("=")
+            if not (name and equals and value):
+                raise InvalidDeviceUriError(f"{part!r} in {text!r} is no option; write name=value")
+            if name in options:
+                raise InvalidDeviceUriError(f"option {name!r} occurs twice in {text!r}")
+            options[name] = unquote(value)
+        return cls(kind, address, options)
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """One line of the list of devices.
+
+    Args:
+        uri: what to hand to :func:`open_device`.
+        name: what it is.
+        origin: where its figures come from; ``unknown`` for a nickname that cannot be opened.
+        note: its options, or what a nickname stands for.
+    """
+
+    uri: str
+    name: str
+    origin: Literal["measured", "simulated", "replayed", "unknown"]
+    note: str = ""
+
+
+def open_device(uri: str) -> Device:
+    """Open a device by its URI or by a nickname of the user's ``devices.toml``.
+
+    It only checks what it was given; the device is not contacted before it is used.
+
+    Args:
+        uri: ``host-cpu?threads=2``, ``replay:recording.parquet?device=NAME``, ``replay:formula?seed=1`` or a nickname.
+
+    Raises:
+        InvalidDeviceUriError: unknown kind, option or value; the message lists what is known.
+
+    >>> open_device("host-cpu").identity.kind
+    'host-cpu'
+    """
+    parsed = DeviceUri.parse(uri)
+    opener = _KINDS.get(parsed.kind)
+    if opener is not None:
+        return opener(parsed)
+    nicknames = read_nicknames()
+    if uri not in nicknames:
+        raise InvalidDeviceUriError(f"unknown device {uri!r}; {did_you_mean(parsed.kind, [*_KINDS, *nicknames])}")
+    parsed = DeviceUri.parse(nicknames[uri])
+    if parsed.kind not in _KINDS:
+        raise InvalidDeviceUriError(
+            f"nickname {uri!r} in {nicknames_file()} stands for {nicknames[uri]!r}, an unknown device; "
+            f"{did_you_mean(parsed.kind, _KINDS)}"
+        )
+    return _KINDS[parsed.kind](parsed)
+
+
+def list_devices() -> list[DeviceRow]:
+    """The devices that this machine offers now: its CPU, the two forms of replay, and the user's nicknames.
+
+    Raises:
+        InvalidDeviceUriError: ``devices.toml`` cannot be read.
+    """
+    host = HostCpu()
+    about_host = f"{host.identity.name}, {host.identity.runtime}, {len(host.resources)} cores"
+    rows = [
+        DeviceRow("host-cpu", about_host, "measured", _note(_HOST_CPU_OPTIONS)),
+        DeviceRow("replay:formula", "a formula over the network's costs", "simulated", _note(_FORMULA_OPTIONS)),
+        DeviceRow("replay:PATH.parquet", "a recording that a store exported", "replayed", _note(_REPLAY_OPTIONS)),
+    ]
+    return rows + [_nickname_row(nickname, uri) for nickname, uri in read_nicknames().items()]
+
+
+def nicknames_file() -> Path:
+    """Where the user's nicknames are: a TOML file with a table ``[devices]`` of lines ``name = "uri"``."""
+    return Path(platformdirs.user_config_dir("leti_opt")) / "devices.toml"
+
+
+def read_nicknames() -> dict[str, str]:
+    """The user's nicknames and the URIs that they stand for; empty without a file.
+
+    Raises:
+        InvalidDeviceUriError: the file is not TOML, or not of this form.
+    """
+    path = nicknames_file()
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InvalidDeviceUriError(f"cannot read {path}: {error}; correct or remove it") from error
+    devices = content.get("devices")
+    if set(content) - {"devices"} or not isinstance(devices, dict):
+        raise InvalidDeviceUriError(f"{path} must hold a table [devices] and nothing else; found: {sorted(content)}")
+    for name, uri in devices.items():
+        if not isinstance(uri, str) or name in _KINDS:
+            raise InvalidDeviceUriError(
+                f"nickname {name!r} in {path} must be unlike {', '.join(_KINDS)} and stand for a URI, "
+                f'for instance mine = "host-cpu"'
+            )
+    return devices
+
+
+def _note(readers: _Readers) -> str:
+    return f"options: {', '.join(readers)}"
+
+
+def _nickname_row(nickname: str, uri: str) -> DeviceRow:
+    note = f"stands for {uri}"
+    try:
+        with open_device(nickname) as device:
+            return DeviceRow(nickname, device.identity.name, device.identity.origin, note)
+    except (InvalidDeviceUriError, DeviceError) as error:
+        return DeviceRow(nickname, f"cannot be opened: {error}", "unknown", note)
+
+
+def _text(_name: str, value: str) -> str:
+    return value
+
+
+def _whole_number(name: str, value: str) -> int:
+    try:
+        return int(value)
+    except ValueError as error:
+        raise InvalidDeviceUriError(f"{name} must be a whole number, not {value!r}") from error
+
+
+def _number(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError as error:
+        raise InvalidDeviceUriError(f"{name} must be a number, not {value!r}") from error
+
+
+def _cores(_name: str, value: str) -> list[int]:
+    return parse_cores(value)
+
+
+_Readers = Mapping[str, Callable[[str, str], Any]]
+_HOST_CPU_OPTIONS: _Readers = {"threads": _whole_number, "delegate": _text, "cores": _cores, "deadline_s": _number}
+_FORMULA_OPTIONS: _Readers = {
+    field.name: _whole_number if field.name == "seed" else _number for field in fields(Formula)
+}
+_REPLAY_OPTIONS: _Readers = {"device": _text}
+
+
+def _options(uri: DeviceUri, readers: _Readers) -> dict[str, Any]:
+    for name in uri.options:
+        if name not in readers:
+            raise InvalidDeviceUriError(f"{uri.kind} has no option {name!r}; {did_you_mean(name, readers)}")
+    return {name: readers[name](name, value) for name, value in uri.options.items()}
+
+
+def _open_host_cpu(uri: DeviceUri) -> Device:
+    if uri.address:
+        raise InvalidDeviceUriError(f"host-cpu takes no address, found {uri.address!r}; write host-cpu?threads=1")
+    return HostCpu(**_options(uri, _HOST_CPU_OPTIONS))
+
+
+def _open_replay(uri: DeviceUri) -> Device:
+    if not uri.address:
+        raise InvalidDeviceUriError(
+            "replay needs a Parquet file, or 'formula': replay:recording.parquet, replay:formula"
+        )
+    if uri.address == "formula":
+        return SimulatedDevice(Formula(**_options(uri, _FORMULA_OPTIONS)))
+    return Replay(uri.address, **_options(uri, _REPLAY_OPTIONS))
+
+
+_KINDS: dict[str, Callable[[DeviceUri], Device]] = {"host-cpu": _open_host_cpu, "replay": _open_replay}

@@ -1,0 +1,151 @@
+"""What goes into a store and comes out of it, besides measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from leti_opt.device.device import DeviceEpoch, DeviceIdentity
+
+FailureStage = Literal["build", "load", "run"]
+
+
+@dataclass(frozen=True)
+class CellAlias:
+    """Names a model by its cell, so that looking a cell up builds nothing.
+
+    Args:
+        graph_hash: hash of the cell.
+        network_digest: digest of the network config that the cell is laid out with.
+        renderer: what turns the network into a file, with its version.
+        cell: text of the canonical cell. The hash alone may stand for several cells.
+    """
+
+    graph_hash: str
+    network_digest: str
+    renderer: str
+    cell: str
+
+
+@dataclass(frozen=True)
+class FailureRecord:
+    """A network that cannot be built, or that a device cannot run: the architecture's fault.
+
+    Args:
+        stage: what failed: ``build``, ``load`` or ``run``.
+        reason: one line.
+        failed_at: when.
+        model_key: key of the model; None where it was never built.
+        alias: the cell, where it is known.
+        device: where it failed; None where no device was involved, which goes for every device.
+        epoch: the device's epoch at that time.
+        tool: version of leti_opt.
+        commit: its commit, where it runs from a checkout.
+    """
+
+    stage: FailureStage
+    reason: str
+    failed_at: datetime
+    model_key: str | None = None
+    alias: CellAlias | None = None
+    device: DeviceIdentity | None = None
+    epoch: DeviceEpoch | None = None
+    tool: str = ""
+    commit: str | None = None
+
+
+@dataclass(frozen=True)
+class EpochLink:
+    """What a panel of networks, measured in two epochs of one device, showed.
+
+    Args:
+        first, second: the two epochs; their order means nothing.
+        agrees: whether results of one may be served for the other.
+        median_ratio: median of latency in ``second`` over latency in ``first``.
+        spearman: rank correlation of both latencies.
+        networks: how many networks were measured in both.
+        checked_at: when.
+    """
+
+    first: DeviceEpoch
+    second: DeviceEpoch
+    agrees: bool
+    median_ratio: float | None
+    spearman: float | None
+    networks: int
+    checked_at: datetime
+
+
+@dataclass(frozen=True)
+class ScoreRecord:
+    """How well a cell did by some evaluator, such as its accuracy after a short training.
+
+    Args:
+        cell: text of the canonical cell.
+        graph_hash: its hash.
+        evaluator_digest: identity of the evaluator with all its settings.
+        evaluator: what people call it.
+        value: the score.
+        details: further figures that JSON can hold.
+        duration_s: how long it took.
+        scored_at: when.
+    """
+
+    cell: str
+    graph_hash: str
+    evaluator_digest: str
+    evaluator: str
+    value: float
+    duration_s: float
+    scored_at: datetime
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """One entry of a search's journal: what the optimizer was told.
+
+    Args:
+        position: number of the ask, from 0.
+        cell: text of the candidate.
+        losses: what was told, one number for each objective.
+        status: where the numbers come from, for instance ``measured`` or ``provisional``.
+        told_at: when.
+    """
+
+    position: int
+    cell: str
+    losses: tuple[float, ...]
+    status: str
+    told_at: datetime
+
+
+@dataclass(frozen=True)
+class DeviceSummary:
+    """What a store holds of one device."""
+
+    name: str
+    digest: str
+    origin: str
+    epochs: int
+    measurements: int
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What a store holds, in numbers. ``size_bytes`` counts the file and its write-ahead log."""
+
+    url: str
+    schema_version: str
+    size_bytes: int
+    models: int
+    aliases: int
+    measurements: int
+    unstable: int
+    failures: int
+    scores: int
+    searches: int
+    evaluations: int
+    devices: tuple[DeviceSummary, ...]

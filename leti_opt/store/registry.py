@@ -1,0 +1,205 @@
+"""Ids of models, aliases, devices and epochs; whatever is not there yet is added.
+
+The functions that add run in a transaction that holds the write lock, so nobody adds the same in between.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, Table, bindparam, insert, select, update
+
+from leti_opt.device.device import DeviceEpoch, DeviceIdentity
+from leti_opt.device.model import MeasurableModel
+from leti_opt.errors import InvalidInputError, StoreError
+from leti_opt.store.prepared import Prepared
+from leti_opt.store.records import CellAlias, EpochLink
+from leti_opt.store.schema import aliases, devices, epoch_links, epochs, models
+from leti_opt.store.values import canonical_json, moment, number, plain_json
+
+IDENTITY_COLUMNS = (
+    *(devices.c[name] for name in ("kind", "hardware", "runtime", "runner", "delegate", "options")),
+    devices.c.origin.label("device_origin"),
+)
+ALIAS_COLUMNS = ("graph_hash", "network_digest", "renderer", "cell")
+EPOCH_COLUMNS = (epochs.c.system_build, epochs.c.driver, epochs.c.unit)
+
+
+def identity_of(row: Any) -> DeviceIdentity:
+    """Device identity from a row with :data:`IDENTITY_COLUMNS`."""
+    options = tuple((key, value) for key, value in row.options)
+    return DeviceIdentity(row.kind, row.hardware, row.runtime, row.runner, row.delegate, options, row.device_origin)
+
+
+def epoch_of(row: Any) -> DeviceEpoch:
+    """Epoch from a row with :data:`EPOCH_COLUMNS`."""
+    return DeviceEpoch(row.system_build, row.driver, row.unit)
+
+
+def add_model(
+    connection: Connection, model: MeasurableModel, flops: int | None = None, parameters: int | None = None
+) -> int:
+    """Id of a model. What an earlier call did not know is filled in; nothing is overwritten."""
+    found = connection.execute(_MODEL, {"wanted": model.key}).first()
+    graph = model.layer_graph
+    known: dict[str, Any] = {
+        "batch_size": None if graph is None else graph.batch_size,
+        "input_shape": None if graph is None else canonical_json(list(graph.input_shape), "input_shape"),
+        "layer_graph_digest": None if graph is None else graph.digest,
+        "flops": None if flops is None else int(flops),
+        "parameters": None if parameters is None else int(parameters),
+    }
+    if found is None:
+        named = {"key": model.key, "name": model.name, "renderer": model.renderer, "precision": model.precision}
+        return _inserted(connection, models, named | known)
+    fresh = {name: value for name, value in known.items() if value is not None and found._mapping[name] is None}
+    if fresh:
+        connection.execute(update(models).where(models.c.id == found.id).values(fresh))
+    return int(found.id)
+
+
+def add_alias(connection: Connection, alias: CellAlias, model: int) -> None:
+    """Let a cell stand for a model.
+
+    Raises:
+        StoreError: it stands for another one.
+    """
+    found = _ALIAS.first(connection, **alias_values(alias))
+    if found is None:
+        _inserted(connection, aliases, {**alias_values(alias), "model_id": model})
+    elif found.model_id != model:
+        raise StoreError(
+            f"the cell {alias.cell} with network {alias.network_digest[:12]} and renderer {alias.renderer} was stored "
+            f"as another model ({found.key}); the code that builds it has changed: use a new store, or undo the change"
+        )
+
+
+def resolve(connection: Connection, alias: CellAlias) -> str | None:
+    """Key of the model that a cell stands for, or None."""
+    found = _ALIAS.first(connection, **alias_values(alias))
+    return None if found is None else str(found.key)
+
+
+def alias_values(alias: CellAlias | None) -> dict[str, str | None]:
+    """An alias as columns; all None where there is none."""
+    return {name: None if alias is None else getattr(alias, name) for name in ALIAS_COLUMNS}
+
+
+def add_device(connection: Connection, identity: DeviceIdentity) -> int:
+    """Id of a device."""
+    found = connection.execute(_DEVICE, {"wanted": identity.digest}).scalar()
+    if found is not None:
+        return int(found)
+    values = {
+        "digest": identity.digest,
+        "kind": identity.kind,
+        "hardware": identity.hardware,
+        "runtime": identity.runtime,
+        "runner": identity.runner,
+        "delegate": identity.delegate,
+        "options": plain_json(identity.options, "device options"),
+        "origin": identity.origin,
+    }
+    return _inserted(connection, devices, values)
+
+
+def add_epoch(connection: Connection, device: int, epoch: DeviceEpoch) -> int:
+    """Id of a device's epoch."""
+    found = connection.execute(_EPOCH, {"device": device, "wanted": epoch.digest}).scalar()
+    if found is not None:
+        return int(found)
+    fields = {"system_build": epoch.system_build, "driver": epoch.driver, "unit": epoch.unit}
+    return _inserted(connection, epochs, {"device_id": device, "digest": epoch.digest, **fields})
+
+
+def add_link(connection: Connection, identity: DeviceIdentity, link: EpochLink) -> int:
+    """Store what a panel showed about two epochs of a device."""
+    if link.first == link.second:
+        raise InvalidInputError(f"a link joins two epochs, not {link.first} with itself")
+    device = add_device(connection, identity)
+    values = {
+        "first_epoch_id": add_epoch(connection, device, link.first),
+        "second_epoch_id": add_epoch(connection, device, link.second),
+        "agrees": bool(link.agrees),
+        "median_ratio": number(link.median_ratio, "median_ratio"),
+        "spearman": number(link.spearman, "spearman"),
+        "networks": int(link.networks),
+        "checked_at": moment(link.checked_at, "checked_at"),
+    }
+    return _inserted(connection, epoch_links, values)
+
+
+def links(connection: Connection, identity: DeviceIdentity) -> list[EpochLink]:
+    """Every link between epochs of a device, newest first."""
+    rows = connection.execute(_LINKS, {"wanted": identity.digest}).all()
+    if not rows:
+        return []
+    ids = {row.first_epoch_id for row in rows} | {row.second_epoch_id for row in rows}
+    found = connection.execute(select(epochs.c.id, *EPOCH_COLUMNS).where(epochs.c.id.in_(ids)))
+    by_id = {row.id: epoch_of(row) for row in found}
+    return [
+        EpochLink(
+            by_id[row.first_epoch_id],
+            by_id[row.second_epoch_id],
+            row.agrees,
+            row.median_ratio,
+            row.spearman,
+            row.networks,
+            row.checked_at,
+        )
+        for row in rows
+    ]
+
+
+def served_epochs(found: list[EpochLink], epoch: DeviceEpoch) -> set[DeviceEpoch]:
+    """Epochs whose results may be served in this one: itself, and those linked to it as agreeing, also in steps.
+
+    Of two epochs the newest link counts; an epoch that was found to disagree with this one is left out, whatever
+    leads to it.
+
+    Args:
+        found: links, newest first.
+        epoch: where results are asked for.
+    """
+    newest: dict[frozenset[DeviceEpoch], bool] = {}
+    for link in found:
+        newest.setdefault(frozenset((link.first, link.second)), link.agrees)
+    refuted = {other for pair, agrees in newest.items() if epoch in pair and not agrees for other in pair - {epoch}}
+    served, pending = {epoch}, [epoch]
+    while pending:
+        here = pending.pop()
+        for pair, agrees in newest.items():
+            if agrees and here in pair:
+                fresh = pair - served - refuted
+                served |= fresh
+                pending += fresh
+    return served
+
+
+def inserted_id(result: CursorResult[*tuple[Any, ...]]) -> int:
+    """Id that the database gave an inserted row."""
+    key = result.inserted_primary_key
+    if key is None:
+        raise StoreError("the database gave no id to what was inserted; this is a fault of leti_opt, please report it")
+    return int(key[0])
+
+
+def _inserted(connection: Connection, table: Table, values: dict[str, Any]) -> int:
+    return inserted_id(connection.execute(insert(table), values))
+
+
+_MODEL = select(models).where(models.c.key == bindparam("wanted"))
+_ALIAS = Prepared(
+    select(models.c.key, aliases.c.model_id)
+    .select_from(aliases.join(models))
+    .where(*(aliases.c[name] == bindparam(name) for name in ALIAS_COLUMNS))
+)
+_DEVICE = select(devices.c.id).where(devices.c.digest == bindparam("wanted"))
+_EPOCH = select(epochs.c.id).where(epochs.c.device_id == bindparam("device"), epochs.c.digest == bindparam("wanted"))
+_LINKS = (
+    select(epoch_links)
+    .join(epochs, epochs.c.id == epoch_links.c.first_epoch_id)
+    .join(devices)
+    .where(devices.c.digest == bindparam("wanted"))
+    .order_by(epoch_links.c.checked_at.desc(), epoch_links.c.id.desc())
+)

@@ -1,0 +1,55 @@
+"""What a store holds, in numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, distinct, func, select, text
+
+from leti_opt.store import migrate, registry, schema
+from leti_opt.store.records import DeviceSummary, StoreInfo
+from leti_opt.store.schema import devices, epochs, measurements
+
+
+def summarize(connection: Connection, url: str, path: Path | None) -> StoreInfo:
+    """Count everything."""
+    counted = ("models", "aliases", "measurements", "failures", "scores", "searches", "evaluations")
+    counts = {
+        name: connection.execute(select(func.count()).select_from(schema.metadata.tables[name])).scalar_one()
+        for name in counted
+    }
+    unstable = select(func.count()).where(measurements.c.status == "unstable")
+    return StoreInfo(
+        url=url,
+        schema_version=migrate.stored_version(connection, url),
+        size_bytes=_size_bytes(connection, path),
+        unstable=connection.execute(unstable).scalar_one(),
+        devices=tuple(_devices(connection)),
+        **counts,
+    )
+
+
+def _size_bytes(connection: Connection, path: Path | None) -> int:
+    if path is None:
+        pages = connection.execute(text("PRAGMA page_count")).scalar_one()
+        return int(pages) * int(connection.execute(text("PRAGMA page_size")).scalar_one())
+    log = Path(f"{path}-wal")
+    return path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
+
+def _devices(connection: Connection) -> list[DeviceSummary]:
+    query = (
+        select(
+            devices.c.digest,
+            *registry.IDENTITY_COLUMNS,
+            func.count(distinct(epochs.c.id)).label("epochs"),
+            func.count(measurements.c.id).label("measurements"),
+        )
+        .select_from(devices.outerjoin(epochs).outerjoin(measurements))
+        .group_by(devices.c.id)
+        .order_by(devices.c.id)
+    )
+    return [
+        DeviceSummary(registry.identity_of(row).name, row.digest, row.device_origin, row.epochs, row.measurements)
+        for row in connection.execute(query)
+    ]

@@ -1,0 +1,51 @@
+"""Parts that a machine may lack: what was missing is listed at the end, or fails where it is required.
+
+``LETI_REQUIRE=tensorflow,git`` turns a missing part into a failure.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+PARTS: dict[str, Callable[[], bool]] = {
+    "tensorflow": lambda: importlib.util.find_spec("tensorflow") is not None,
+    "litert": lambda: importlib.util.find_spec("ai_edge_litert") is not None,
+    "git": lambda: shutil.which("git") is not None,
+    "root": lambda: os.geteuid() == 0,
+}
+_missing: set[str] = set()
+
+
+def required_parts() -> set[str]:
+    parts = {part for part in os.environ.get("LETI_REQUIRE", "").split(",") if part}
+    unknown = parts - set(PARTS)
+    if unknown:
+        raise pytest.UsageError(f"LETI_REQUIRE names unknown parts {sorted(unknown)}; known: {sorted(PARTS)}")
+    return parts
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    absent = {part for part in required_parts() if not PARTS[part]()}
+    if absent:
+        raise pytest.UsageError(f"LETI_REQUIRE asks for {sorted(absent)}, which this machine lacks")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        for part in marker.args:
+            if part not in PARTS:
+                pytest.fail(f"unknown part {part!r} in a needs marker; known: {sorted(PARTS)}")
+            if not PARTS[part]():
+                _missing.add(part)
+                pytest.skip(f"this machine lacks {part}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _missing:
+        terminalreporter.section("parts that this machine lacks")
+        terminalreporter.line(", ".join(sorted(_missing)) + "; set LETI_REQUIRE to make that a failure")
