@@ -3,9 +3,9 @@
 Runs optimizers on deterministic landscapes over NAS-Bench-101 cells, with several representations of the same cells,
 and writes the best loss found and the share of asks that repeat a cell. Needs no TensorFlow and no device.
 
-    python benchmarks/search_space_representations.py --budgets 100 --seeds 3 --optimizers DE CMA
-    python benchmarks/search_space_representations.py --minutes 20      # goes on where the last call stopped
-    python benchmarks/search_space_representations.py --table-only
+    python -m benchmarks.search_space_representations --budgets 100 --seeds 3 --optimizers DE CMA
+    python -m benchmarks.search_space_representations --minutes 20      # goes on where the last call stopped
+    python -m benchmarks.search_space_representations --table-only
 
 Each run is a line in the raw file (``--raw``), marked with a fingerprint of the code's behaviour; runs that are
 there already are not repeated, and the table holds runs of code that behaves as the present one does.
@@ -18,9 +18,6 @@ import hashlib
 import inspect
 import json
 import math
-import os
-import platform
-import subprocess
 import sys
 import time
 import warnings
@@ -36,6 +33,7 @@ import numpy as np
 
 from leti_opt.architecture import INPUT, OUTPUT, Architecture
 from leti_opt.errors import InvalidArchitectureError
+from leti_opt.report.machine import describe_machine
 from leti_opt.search_space.definition import NAS_BENCH_101 as SPACE
 from leti_opt.search_space.parametrization import ArchitectureSpace
 from leti_opt.search_space.repair import decode_vertices
@@ -327,8 +325,9 @@ def report(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Representations of a cell, by what optimizers find with them",
         "",
-        f"Written by `python benchmarks/search_space_representations.py`, commit {commit()}, "
-        f"fingerprint {fingerprint()}, on {machine()}; nevergrad {ng.__version__}.",
+        "Written by `python -m benchmarks.search_space_representations`, "
+        f"fingerprint {fingerprint()}, nevergrad {ng.__version__}, on:  ",
+        *(f"{line}  " for line in describe_machine().lines()),
         "",
         "Best loss after the budget (mean over seeds ± standard error; lower is better), then the share of valid asks"
         " that repeat a cell, in percent. The last rows: the mean over optimizers, the mean rank among the"
@@ -382,28 +381,6 @@ def _common_seeds(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
     columns = {name: {row["seed"]: row for row in rows if row["representation"] == name} for name in REPRESENTATIONS}
     common = sorted(set.intersection(*(set(column) for column in columns.values())))
     return {name: [column[seed] for seed in common] for name, column in columns.items()} if common else {}
-
-
-def commit() -> str:
-    """The commit, and whether the tree differs from it."""
-    folder = Path(__file__).parent
-    short = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True)
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "../leti_opt", __file__], cwd=folder, capture_output=True, text=True
-    )
-    return (short.stdout.strip() or "unknown") + (" with changes not committed" if changed.stdout.strip() else "")
-
-
-def machine() -> str:
-    """Processor, cores and system."""
-    models = [line for line in _cpuinfo() if line.startswith("model name")]
-    processor = models[0].split(":", 1)[1].strip() if models else platform.processor() or platform.machine()
-    return f"{processor}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
 
 
 def main() -> None:

@@ -15,11 +15,11 @@ from leti_opt.cli.common import (
     replacing,
     reports_errors,
 )
-from leti_opt.cli.models import KERAS_SUFFIXES, load_keras, named_cell
+from leti_opt.cli.models import KERAS_SUFFIXES, cell_of_hash, converted, is_hash, load_keras
 from leti_opt.errors import InvalidInputError
 
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="File to write; its suffix says what.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Of the random weights.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the random weights.")]
 
 
 @reports_errors
@@ -41,14 +41,9 @@ def build(
     from leti_opt.network.assembly import build_layer_graph
     from leti_opt.network.keras_model import build_keras_model
     from leti_opt.network.rendering import render_tflite
-    from leti_opt.store.latency_store import LatencyStore
 
     config = network_config(network, changes)
-    if ":" in cell:
-        architecture = Architecture.parse(cell)
-    else:
-        with LatencyStore(store) as opened:
-            architecture = named_cell(cell, opened)
+    architecture = cell_of_hash(cell, store) if is_hash(cell) else Architecture.parse(cell)
     graph = build_layer_graph(architecture, config)
     with replacing(output) as temporary:
         if output.suffix == ".keras":
@@ -68,7 +63,7 @@ def convert(
 
     Example: leti-opt convert net.keras -o net.tflite --precision float16
     """
-    from leti_opt.network.tflite_converter import check_precision, convert_tflite
+    from leti_opt.network.tflite_converter import check_precision
 
     if output.suffix != ".tflite":
         raise InvalidInputError(f"{output} must end with .tflite")
@@ -76,5 +71,5 @@ def convert(
         raise InvalidInputError(f"{model} must be a Keras file, {' or '.join(KERAS_SUFFIXES)}")
     check_precision(precision)
     with replacing(output) as temporary:
-        temporary.write_bytes(convert_tflite(load_keras(model), precision))
+        temporary.write_bytes(converted(load_keras(model), model, precision))
     typer.echo(f"{output}: {output.stat().st_size:,} bytes, {precision}")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from leti_opt.device.protocol import MeasurementProtocol
     from leti_opt.network.config import NetworkConfig
     from leti_opt.search_space.definition import SpaceDefinition
+    from leti_opt.store.latency_store import LatencyStore
 
 EXIT_INPUT = 2
 EXIT_DEVICE = 3
@@ -49,6 +50,14 @@ StoreOption = Annotated[str, typer.Option("--store", help="File that remembers e
 NetworkOption = Annotated[
     str,
     typer.Option("--network", "-n", help=f"How cells become networks: {', '.join(PRESETS)}, or a TOML file."),
+]
+SpaceNetworkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        "-n",
+        help=f"How cells become networks: {', '.join(PRESETS)}, or a TOML file; as --space if absent.",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -165,6 +174,21 @@ def space_definition(name: str) -> SpaceDefinition:
     return spaces[name]
 
 
+def existing_store(url: str) -> LatencyStore:
+    """Open a store that is there; none is made.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    from leti_opt.store.latency_store import LatencyStore
+    from leti_opt.store.sqlite_file import parse_url
+
+    path = parse_url(url)
+    if path is not None and not path.exists():
+        raise NotFoundError(f"there is no store {url}; 'leti-opt measure' or 'leti-opt search' makes one")
+    return LatencyStore(url)
+
+
 def seconds(text: str) -> float:
     """A time such as ``90``, ``90s``, ``20m`` or ``1.5h`` in seconds.
 
@@ -187,20 +211,35 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         InvalidInputError: the folder cannot be written.
     """
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=".leti-opt-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise InvalidInputError(f"cannot write {path}: {error.strerror}") from error
+    check_writable(path)
+    descriptor, name = tempfile.mkstemp(prefix=".leti-opt-", suffix=path.suffix, dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
+    except LetiError:
+        raise
     except OSError as error:
         raise InvalidInputError(f"cannot write {path}: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Find out before hours of work whether a file can be written at their end; nothing is left behind.
+
+    Raises:
+        InvalidInputError: it is a folder, or its folder is missing or cannot be written.
+    """
+    if path.is_dir():
+        raise InvalidInputError(f"cannot write {path}: it is a folder; name a file")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {path}: {error.strerror}; name a file in another folder") from error
 
 
 def quieten_tensorflow() -> None:

@@ -21,9 +21,10 @@ from leti_opt.cli.common import (
     protocol_of,
     reports_errors,
 )
-from leti_opt.cli.models import KERAS_SUFFIXES, is_file, load_keras, named_cell
+from leti_opt.cli.models import KERAS_SUFFIXES, cell_of_hash, converted, is_file, is_hash, load_keras
 
 if TYPE_CHECKING:
+    from leti_opt.device.model import MeasurableModel
     from leti_opt.network.config import NetworkConfig
     from leti_opt.objective.measuring import Answer, MeasuringService, Question
 
@@ -73,9 +74,9 @@ def measure(
 
     config = network_config(network, changes)
     protocol = protocol_of(min_runs)
+    questions = [_question(name, config, store) for name in models]
     with open_device(device) as opened, LatencyStore(store) as results:
         service = MeasuringService(opened, results, protocol, offline)
-        questions = [_question(name, config, service) for name in models]
         rows = []
         for name, question in zip(models, questions, strict=True):
             rows.append(_row(name, service.answer(question, fresh=again), service))
@@ -89,18 +90,25 @@ def measure(
         raise typer.Exit(EXIT_UNSTABLE)
 
 
-def _question(name: str, config: NetworkConfig, service: MeasuringService) -> Question:
-    """Files are read and cells parsed before the first measurement starts."""
+def _question(name: str, config: NetworkConfig, store: str) -> Question:
+    """Files are read and cells parsed before the store is made and the first measurement starts."""
+    from leti_opt.architecture import Architecture
     from leti_opt.device.model import MeasurableModel
-    from leti_opt.objective.latency import as_measurable_model, cell_question
+    from leti_opt.objective.latency import cell_question
     from leti_opt.objective.measuring import Question
 
     if not is_file(name):
-        return cell_question(named_cell(name, service.store), config)
-    model = (
-        as_measurable_model(load_keras(name), name) if name.endswith(KERAS_SUFFIXES) else MeasurableModel.of_file(name)
-    )
+        return cell_question(cell_of_hash(name, store) if is_hash(name) else Architecture.parse(name), config)
+    model = _keras_model(name) if name.endswith(KERAS_SUFFIXES) else MeasurableModel.of_file(name)
     return Question(name, lambda: model)
+
+
+def _keras_model(path: str) -> MeasurableModel:
+    from leti_opt.device.model import MeasurableModel
+    from leti_opt.network.tflite_converter import converter_version
+
+    content = converted(load_keras(path), path)
+    return MeasurableModel.of_content(content, path, converter_version(), "float32")
 
 
 def _row(name: str, answer: Answer, service: MeasuringService) -> MeasuredRow:

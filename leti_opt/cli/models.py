@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leti_opt.cli.common import existing_store
 from leti_opt.errors import InvalidModelError, NotFoundError
 
 if TYPE_CHECKING:
     from leti_opt.architecture import Architecture
-    from leti_opt.store.latency_store import LatencyStore
 
 KERAS_SUFFIXES = (".keras", ".h5")
 FILE_SUFFIXES = (".tflite", *KERAS_SUFFIXES)
@@ -35,24 +36,44 @@ def load_keras(path: str) -> Any:
 
     try:
         return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, OSError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise InvalidModelError(f"Keras cannot read {path}: {error}") from error
 
 
-def named_cell(name: str, store: LatencyStore) -> Architecture:
-    """A cell by its text, or by the hash of one that the store knows.
+def converted(model: Any, path: str, precision: str = "float32") -> bytes:
+    """A user's Keras model as the content of a ``.tflite`` file.
 
     Raises:
-        NotFoundError: the store knows no cell of this hash, or several.
-        InvalidArchitectureError: the text is no cell.
+        InvalidModelError: TensorFlow has no way to write it.
+    """
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    from leti_opt.network.tflite_converter import convert_tflite
+
+    try:
+        return convert_tflite(model, precision)
+    except ConverterError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InvalidModelError(f"TensorFlow cannot convert {path}: {reason}") from error
+
+
+def is_hash(name: str) -> bool:
+    """Whether a name is a cell's hash."""
+    return re.fullmatch(r"[0-9a-f]{32}", name) is not None
+
+
+def cell_of_hash(graph_hash: str, store: str) -> Architecture:
+    """A cell by the hash of one that the store knows.
+
+    Raises:
+        NotFoundError: there is no store, or it knows no cell of this hash, or several.
     """
     from leti_opt.architecture import Architecture
 
-    if not re.fullmatch(r"[0-9a-f]{32}", name):
-        return Architecture.parse(name)
-    cells = sorted({alias.cell for alias in store.aliases(graph_hash=name)})
+    with existing_store(store) as opened:
+        cells = sorted({alias.cell for alias in opened.aliases(graph_hash=graph_hash)})
     if not cells:
-        raise NotFoundError(f"the store {store.url} knows no cell with hash {name}; give the cell's text")
+        raise NotFoundError(f"the store {store} knows no cell with hash {graph_hash}; give the cell's text")
     if len(cells) > 1:
-        raise NotFoundError(f"hash {name} stands for {len(cells)} cells; give one of {' '.join(cells)}")
+        raise NotFoundError(f"hash {graph_hash} stands for {len(cells)} cells; give one of {' '.join(cells)}")
     return Architecture.parse(cells[0])

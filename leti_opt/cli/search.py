@@ -13,8 +13,9 @@ from leti_opt.cli.common import (
     DeviceOption,
     JsonOption,
     MinRunsOption,
-    NetworkOption,
     SetOption,
+    SpaceNetworkOption,
+    check_writable,
     StoreOption,
     fail,
     network_config,
@@ -38,7 +39,7 @@ ACCURACIES = ("none", "digits")
 @reports_errors
 def search(
     device: DeviceOption = "host-cpu",
-    network: NetworkOption = "nasbench101",
+    network: SpaceNetworkOption = None,
     changes: SetOption = None,
     budget: Annotated[int | None, typer.Option("--budget", help="Evaluations; 100 if no time is given.")] = None,
     time_limit: Annotated[str | None, typer.Option("--time", help="Stop after this time, for instance 20m.")] = None,
@@ -62,32 +63,32 @@ def search(
     """
     from leti_opt.device.open_device import open_device
     from leti_opt.device.protocol import MeasurementProtocol
-    from leti_opt.search.architecture_search import SearchSettings
+    from leti_opt.search.architecture_search import SearchSettings, find_optimizer
     from leti_opt.store.latency_store import LatencyStore
 
     limit = None if time_limit is None else seconds(time_limit)
     settings = SearchSettings(optimizer, 100 if budget is None and limit is None else budget, limit, seed, workers)
-    config = network_config(network, changes)
     definition = space_definition(space)
+    config = network_config(network or space, changes)
     protocol: MeasurementProtocol = protocol_of(min_runs)
     if accuracy not in ACCURACIES:
         raise InvalidInputError(f"unknown accuracy {accuracy!r}; known: {', '.join(ACCURACIES)}")
     if picture.suffix != ".png":
         raise InvalidInputError(f"--picture {picture} must end with .png")
+    check_writable(picture)
+    find_optimizer(optimizer)
     with open_device(device) as opened, LatencyStore(store) as results:
         from leti_opt.objective.latency import DeviceLatencyObjective
         from leti_opt.search.architecture_search import ArchitectureSearch
 
         latency = DeviceLatencyObjective(opened, config, store=results, protocol=protocol)
         plan = ArchitectureSearch(_with_accuracy(latency, accuracy), settings, definition)
-        with replacing(picture) as temporary:
-            result = run_shown(plan)
-            if result.measured:
-                draw(plan, result, temporary)
+        result = run_shown(plan)
+        drawn = draw(plan, result, picture)
         if as_json:
-            _print_json(plan, result, picture)
+            _print_json(plan, result, drawn)
         else:
-            print_result(plan, result, picture)
+            print_result(plan, result, drawn)
 
 
 def _with_accuracy(latency: DeviceLatencyObjective, accuracy: str) -> DeviceLatencyObjective | AccuracyLatencyObjective:
@@ -119,16 +120,20 @@ def run_shown(plan: ArchitectureSearch) -> SearchResult:
             ) from error
 
 
-def draw(plan: ArchitectureSearch, result: SearchResult, path: Path) -> None:
-    """Draw what a search found, whoever measured it named in the title."""
+def draw(plan: ArchitectureSearch, result: SearchResult, path: Path) -> Path | None:
+    """Draw what a search found, whoever measured it named in the title; None if no cell could be run."""
     from leti_opt.report.figures import search_figure
 
+    if all(step.evaluation.answer.measurement is None for step in result.steps):
+        return None
     identity = plan.latency.service.identity
     title = f"{plan.definition.name}, {plan.settings.optimizer}, seed {plan.settings.seed}\n{identity.name}"
-    search_figure(result, plan.latency.network, path, title)
+    with replacing(path) as temporary:
+        search_figure(result, plan.latency.network, temporary, title)
+    return path
 
 
-def print_result(plan: ArchitectureSearch, result: SearchResult, picture: Path) -> None:
+def print_result(plan: ArchitectureSearch, result: SearchResult, picture: Path | None) -> None:
     """The counts, the comparison with FLOPs, the front and where the picture is."""
     from rich.console import Console
 
@@ -143,10 +148,10 @@ def print_result(plan: ArchitectureSearch, result: SearchResult, picture: Path) 
         console.print(front_table(rows))
     else:
         typer.echo("no cell was measured to the protocol's rule; try a quieter machine, or larger networks")
-    typer.echo(f"picture: {picture}")
+    typer.echo(f"picture: {picture}" if picture else "no picture: no cell could be run")
 
 
-def _print_json(plan: ArchitectureSearch, result: SearchResult, picture: Path) -> None:
+def _print_json(plan: ArchitectureSearch, result: SearchResult, picture: Path | None) -> None:
     from leti_opt.report.search_report import flops_rank_correlation, front_rows, search_counts
 
     steps: list[dict[str, Any]] = [
@@ -165,6 +170,6 @@ def _print_json(plan: ArchitectureSearch, result: SearchResult, picture: Path) -
             "flops_spearman": flops_rank_correlation(result.measured, plan.latency.network),
             "front": front_rows(result.front, plan.latency.network),
             "steps": steps,
-            "picture": str(picture),
+            "picture": None if picture is None else str(picture),
         }
     )

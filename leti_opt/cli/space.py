@@ -8,8 +8,8 @@ import typer
 
 from leti_opt.cli.common import (
     JsonOption,
-    NetworkOption,
     SetOption,
+    SpaceNetworkOption,
     network_config,
     print_json,
     reports_errors,
@@ -29,7 +29,7 @@ def space() -> None:
 def show(
     cell: Annotated[str, typer.Argument(help="A cell's text, or a native string of NAS-Bench-201.")],
     space_name: Annotated[str, typer.Option("--space", help="nasbench101 or nasbench201.")] = "nasbench101",
-    network: NetworkOption = "nasbench101",
+    network: SpaceNetworkOption = None,
     changes: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -41,6 +41,7 @@ def show(
     from leti_opt.network.cost import network_cost
 
     definition = space_definition(space_name)
+    network = network or space_name
     config = network_config(network, changes)
     architecture = definition.parse_native(cell) if cell.startswith("|") else Architecture.parse(cell)
     definition.check(architecture)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from leti_opt.cli.common import JsonOption, fail, print_json, reports_errors
+from leti_opt.cli.common import JsonOption, existing_store, print_json, reports_errors
 
 app = typer.Typer(help="What was measured before.", no_args_is_help=True)
 
@@ -27,11 +26,7 @@ def info(
 
     Example: leti-opt store info latency.db
     """
-    from leti_opt.store.latency_store import LatencyStore
-
-    if not Path(path).exists():
-        fail(f"there is no store {path}; 'leti-opt measure' or 'leti-opt search' makes one", 2)
-    with LatencyStore(path) as opened:
+    with existing_store(path) as opened:
         facts = opened.info()
     if as_json:
         print_json(facts)

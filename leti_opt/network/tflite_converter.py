@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib import metadata
@@ -46,19 +47,22 @@ def convert_tflite(
         seed: of that noise.
 
     Raises:
-        InvalidInputError: unknown precision.
+        InvalidInputError: unknown precision, or noise cannot calibrate the model.
     """
     import tensorflow as tf
 
     check_precision(precision)
-    with _CONVERTER_LOCK, contextlib.redirect_stdout(io.StringIO()):
+    calibration = _calibration(model, representative, seed) if precision == "int8" else None
+    with _CONVERTER_LOCK, contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        # It asks for statistics of the input, which the representative data are.
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs")
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if precision == "int8":
-            converter.representative_dataset = _calibration(model, representative, seed)
+        if calibration is not None:
+            converter.representative_dataset = calibration
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = converter.inference_output_type = tf.int8
         content = converter.convert()
@@ -78,7 +82,14 @@ def check_precision(precision: str) -> None:
 def _calibration(
     model: keras.Model, representative: Iterable[NDArray[np.float32]] | None, seed: int
 ) -> Callable[[], Iterator[list[Any]]]:
-    shape = model.inputs[0].shape
+    if len(model.inputs) != 1:
+        raise InvalidInputError(f"int8 needs a model with one input to calibrate; {model.name} has {len(model.inputs)}")
+    batch, *image = model.inputs[0].shape
+    if representative is None and None in image:
+        raise InvalidInputError(
+            f"the input of {model.name} is {(batch, *image)}: give its sizes, or representative data of the size in use"
+        )
+    shape = (batch or 1, *image)
 
     def batches() -> Iterator[list[Any]]:
         if representative is not None:

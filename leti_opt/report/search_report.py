@@ -47,7 +47,7 @@ class SearchCounts:
     Args:
         evaluations: asks of the optimizer.
         distinct: different cells among them.
-        anew: cells whose runs were made by this run of the search.
+        anew: cells that this run of the search put on the device.
         stored: cells that the store knew.
         provisional: cells that broke the stability rule in every attempt.
         infeasible: cells that could not be built or run.
@@ -123,7 +123,7 @@ def counts_text(result: SearchResult, origin: str) -> str:
     if counts.provisional:
         parts.append(f"{counts.provisional} of them provisional (spread above the rule in every attempt)")
     if counts.infeasible:
-        parts.append(f"{counts.infeasible} infeasible")
+        parts.append(f"{counts.infeasible} of them infeasible")
     return f"{counts.evaluations} evaluations, {counts.distinct} different cells: {'; '.join(parts)}"
 
 

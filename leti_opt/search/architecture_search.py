@@ -133,7 +133,7 @@ class ArchitectureSearch:
         self.accuracy = objective if isinstance(objective, AccuracyLatencyObjective) else None
         self.latency = objective.latency if isinstance(objective, AccuracyLatencyObjective) else objective
         self._check_operations()
-        self._optimizer_class()
+        find_optimizer(settings.optimizer)
 
     def run(self, on_step: Callable[[SearchStep], None] | None = None) -> SearchResult:
         """Search, or go on with a search of the same settings.
@@ -211,18 +211,12 @@ class ArchitectureSearch:
 
         space = ArchitectureSpace(self.definition)
         space.random_state.seed(self.settings.seed)
-        optimizer = self._optimizer_class()(space, budget=self.settings.budget, num_workers=self.settings.workers)
+        optimizer = find_optimizer(self.settings.optimizer)(
+            space, budget=self.settings.budget, num_workers=self.settings.workers
+        )
         if self.accuracy is not None:
             self.accuracy.give_bounds(optimizer)
         return optimizer
-
-    def _optimizer_class(self) -> Any:
-        import nevergrad as ng
-
-        name = self.settings.optimizer
-        if name not in ng.optimizers.registry:
-            raise InvalidSearchError(f"nevergrad has no optimizer {name!r}; {_nearest(name, ng.optimizers.registry)}")
-        return ng.optimizers.registry[name]
 
     def _check_operations(self) -> None:
         table = self.latency.network.operation_table
@@ -232,6 +226,19 @@ class ArchitectureSearch:
                     f"the network config knows no layers for operation {label!r} of {self.definition.name}; "
                     f"{did_you_mean(label, table)}. Hand your own to NetworkConfig(operations=...)"
                 )
+
+
+def find_optimizer(name: str) -> Any:
+    """A class of nevergrad's registry.
+
+    Raises:
+        InvalidSearchError: it has no optimizer of this name.
+    """
+    import nevergrad as ng
+
+    if name not in ng.optimizers.registry:
+        raise InvalidSearchError(f"nevergrad has no optimizer {name!r}; {_nearest(name, ng.optimizers.registry)}")
+    return ng.optimizers.registry[name]
 
 
 def _losses(evaluation: AccuracyLatency, with_accuracy: bool | None = None) -> tuple[float, ...]:

@@ -52,7 +52,7 @@ def release(processes: list[subprocess.Popen[str]]) -> None:
 
 def test_processes_that_create_and_write_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     path = tmp_path / "latency.db"
-    ranges = [(0, 25), (25, 50), (50, 75), (10, 40)]
+    ranges = [(0, 30), (30, 60), (15, 45)]
     writers = [start(WRITER, path, *bounds) for bounds in ranges]
     release(writers)
     for writer in writers:
@@ -60,9 +60,9 @@ def test_processes_that_create_and_write_at_once_lose_and_double_nothing(tmp_pat
         assert writer.returncode == 0
     assert os.listdir(tmp_path) == ["latency.db"]
     with LatencyStore(path) as store:
-        assert store.info().measurements == 75
-        assert all(store.find(f"key-{n}", DEVICE) == [measurement(n, runs=50)] for n in range(75))
-        assert all(store.resolve(alias(n)) == f"key-{n}" for n in range(75))
+        assert store.info().measurements == 60
+        assert all(store.find(f"key-{n}", DEVICE) == [measurement(n, runs=50)] for n in range(60))
+        assert all(store.resolve(alias(n)) == f"key-{n}" for n in range(60))
 
 
 def test_what_was_added_before_a_kill_is_there_and_complete(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_was_added_before_a_kill_is_there_and_complete(tmp_path: Path) -> N
     path = tmp_path / "latency.db"
     moments = random.Random(1)
     answered: set[int] = set()
-    for round_ in range(4):
+    for round_ in range(3):
         writer = start(WRITER, path, round_ * 10_000, round_ * 10_000 + 5_000)
         release([writer])
         assert writer.stdout is not None
@@ -81,14 +81,14 @@ def test_what_was_added_before_a_kill_is_there_and_complete(tmp_path: Path) -> N
         assert writer.wait(timeout=30) == -signal.SIGKILL
         writer.stdin.close() if writer.stdin else None
         writer.stdout.close()
-    assert len(answered) > 8
+    assert len(answered) > 5
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
         stored = {int(key.split("-")[1]) for (key,) in connection.execute("SELECT key FROM models")}
     with LatencyStore(path) as store:
         assert answered <= stored
-        assert len(stored) <= len(answered) + 4
+        assert len(stored) <= len(answered) + 3
         assert all(store.find(f"key-{n}", DEVICE) == [measurement(n, runs=50)] for n in stored)
 
 

@@ -65,7 +65,7 @@ measurements = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(measurements, min_size=1, max_size=4))
 def test_measurements_come_back_equal(given: list[Measurement]) -> None:
     with LatencyStore(":memory:") as store:

@@ -1,0 +1,1 @@
+"""Speed and quality, measured; results are tables with commit and machine."""
