@@ -246,7 +246,7 @@ def test_canonical_order_of_many_parallel_vertices_tries_few_orders(
     tried = []
     original = architecture._lower_bound
 
-    def counting(*arguments: Any) -> list[list[int]]:
+    def counting(*arguments: Any) -> list[tuple[int, ...]]:
         tried.append(1)
         return original(*arguments)
 

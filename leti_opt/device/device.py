@@ -33,7 +33,7 @@ class DeviceIdentity:
         runtime: what executes the network, with its version or the SHA-256 of its binary.
         runner: how it is started: ``worker``, ``shell``, ``app``.
         delegate: ``cpu``, ``xnnpack``, ``gpu`` …
-        options: every option that matters, as sorted pairs: threads, affinity, precision loss.
+        options: every option that matters, as pairs, which are kept sorted: threads, affinity, precision loss.
         origin: whether its figures are measured, simulated from a formula or replayed from a file.
     """
 
@@ -44,6 +44,9 @@ class DeviceIdentity:
     delegate: str
     options: tuple[tuple[str, str], ...] = ()
     origin: Origin = "measured"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", tuple(sorted(self.options)))
 
     @cached_property
     def digest(self) -> str:
@@ -90,6 +93,8 @@ class Session(ABC):
     @abstractmethod
     def run(self, n: int) -> RunBatch:
         """Run the network ``n`` times, one after the other, and say what the device reveals.
+
+        The batch says how many runs it holds: a recording has as many as were recorded.
 
         Raises:
             AttemptError: crashed or hung; the session is of no more use.
@@ -151,7 +156,7 @@ class Device(ABC):
     @property
     @abstractmethod
     def resources(self) -> frozenset[str]:
-        """Names of the physical things that only one measurement may use at a time."""
+        """Names of the physical things that only one measurement may use at a time; empty if it uses none."""
 
     @abstractmethod
     def load(self, model: MeasurableModel) -> Session:
@@ -159,6 +164,7 @@ class Device(ABC):
 
         Raises:
             InfeasibleError: the device refuses it.
+            InvalidModelError: the model's file is no model.
             AttemptError: loading crashed or hung.
             DeviceError: the device cannot be reached.
         """

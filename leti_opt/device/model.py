@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from leti_opt.errors import InvalidModelError
@@ -53,7 +53,7 @@ class MeasurableModel:
             renderer=version,
             precision=graph.precision,
             layer_graph=graph,
-            render=lambda: render_tflite(graph, renderer, seed),
+            render=partial(render_tflite, graph, renderer, seed),
         )
 
     @classmethod
@@ -84,7 +84,7 @@ class MeasurableModel:
             name=name,
             renderer=renderer,
             precision=precision,
-            render=lambda: content,
+            render=partial(bytes, content),
         )
 
     @cached_property
@@ -93,8 +93,13 @@ class MeasurableModel:
         if self.path is not None:
             return self.path.read_bytes()
         if self.render is None:
-            raise ValueError(f"{self.name} has neither a file nor a way to render one")
+            raise InvalidModelError(f"{self.name} has neither a file nor a way to render one; use MeasurableModel.of_…")
         return self.render()
+
+    def prepare(self) -> None:
+        """Render now what :meth:`tflite_file` will need, so that no time of the device goes into it."""
+        if self.path is None:
+            _ = self.tflite
 
     @contextmanager
     def tflite_file(self) -> Iterator[Path]:

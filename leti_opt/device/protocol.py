@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from leti_opt.device.device import Device
 from leti_opt.device.measurement import Measurement, Metric
 from leti_opt.device.model import MeasurableModel
-from leti_opt.device.resource_lock import hold
+from leti_opt.device.resource_lock import building_on_host, hold
 from leti_opt.device.run_batch import RunBatch
 from leti_opt.errors import AttemptError, InfeasibleError, InvalidProtocolError
 from leti_opt.version import source_commit, version
@@ -40,6 +40,10 @@ class MeasurementProtocol:
     warmup_runs: int = 10
 
     def __post_init__(self) -> None:
+        for name in ("min_runs", "max_attempts", "warmup_runs"):
+            number = getattr(self, name)
+            if number is not None and not isinstance(number, int):
+                raise InvalidProtocolError(f"{name} must be a whole number, not {number!r}")
         if self.min_runs is not None and self.min_runs < 1:
             raise InvalidProtocolError(f"min_runs must be 1 or more, not {self.min_runs}")
         if not self.max_relative_std > 0:
@@ -67,20 +71,23 @@ class MeasurementProtocol:
 
     def gives_up(self, measurement: Measurement, min_runs: int) -> bool:
         """Whether an unstable measurement used up all the attempts that this protocol would make."""
-        full = [batch for batch in measurement.attempts if batch.count >= min_runs]
-        return len(full) + len(measurement.faults) >= self.max_attempts
+        asked_enough = measurement.min_runs >= min_runs
+        return asked_enough and len(measurement.attempts) + len(measurement.faults) >= self.max_attempts
 
 
 def measure(device: Device, model: MeasurableModel, protocol: MeasurementProtocol | None = None) -> Measurement:
     """Measure one network, holding the device's resources.
 
-    A crash or a hang costs one attempt. The result may be unstable: look at ``Measurement.stable``.
+    The model's file is rendered before the resources are taken. A crash or a hang costs one attempt. The result may be unstable: look at ``Measurement.stable``.
 
     Raises:
         InfeasibleError: the device refuses the network, or every attempt crashed or hung.
         DeviceError: the device is gone.
     """
     protocol = protocol or MeasurementProtocol()
+    if device.needs_file:
+        with building_on_host():
+            model.prepare()
     with hold(device.resources):
         return _Attempts(device, model, protocol).measure()
 
@@ -101,6 +108,8 @@ class _Attempts:
 
     def measure(self) -> Measurement:
         started_at, start = datetime.now(UTC), time.monotonic()
+        # Read first: a device that vanishes right after the last run must not cost its results.
+        identity, epoch = self.device.identity, self.device.epoch
         while self._attempts_left() and not self._stable():
             try:
                 self._use_one_session()
@@ -110,8 +119,8 @@ class _Attempts:
             raise InfeasibleError(f"every one of {len(self.faults)} attempts failed; the last: {self.faults[-1]}")
         return Measurement(
             model_key=self.model.key,
-            device=self.device.identity,
-            epoch=self.device.epoch,
+            device=identity,
+            epoch=epoch,
             attempts=tuple(self.batches),
             stable=self._stable(),
             min_runs=self.min_runs,
@@ -143,4 +152,4 @@ class _Attempts:
                 if self.protocol.warmup_runs:
                     session.run(self.protocol.warmup_runs)
                 self.batches.append(session.run(self.min_runs))
-            self.metrics = session.metrics()
+                self.metrics = session.metrics()

@@ -38,8 +38,10 @@ class RunBatch:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"a batch has at least one run, not {self.count}")
-        if not math.isfinite(self.mean_ms) or self.mean_ms < 0:
-            raise ValueError(f"a mean latency is a finite number of milliseconds, not {self.mean_ms}")
+        for name in (f"{statistic}_ms" for statistic in STATISTICS):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} of a batch is a finite number of milliseconds, not {value}")
 
     @classmethod
     def from_runs(cls, runs_ms: Sequence[float]) -> RunBatch:

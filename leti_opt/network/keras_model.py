@@ -67,6 +67,13 @@ def _random_normal(std: float | None, seed: int) -> Any:
     return None if std is None else keras.initializers.RandomNormal(0.0, std, seed=seed)
 
 
+def _small_shift() -> Any:
+    """A trained network adds something; the converter leaves additions of zeros out, and the file would be another."""
+    import keras
+
+    return keras.initializers.Constant(0.01)
+
+
 def _conv(layer: Layer, inputs: list[Any], weights: Any) -> Any:
     return _layers().Conv2D(
         layer.shape[-1],
@@ -91,7 +98,9 @@ def _depthwise_conv(layer: Layer, inputs: list[Any], weights: Any) -> Any:
 
 
 def _batch_norm(layer: Layer, inputs: list[Any], _: Any) -> Any:
-    return _layers().BatchNormalization(epsilon=1e-5, momentum=0.997, name=layer.name)(*inputs)
+    return _layers().BatchNormalization(epsilon=1e-5, momentum=0.997, beta_initializer=_small_shift(), name=layer.name)(
+        *inputs
+    )
 
 
 def _pool(kind: Callable[..., Any], layer: Layer, inputs: list[Any]) -> Any:
@@ -117,5 +126,6 @@ def _dense(layer: Layer, inputs: list[Any], weights: Any) -> Any:
         layer.shape[-1],
         use_bias=layer.use_bias,
         kernel_initializer=weights,
+        bias_initializer=_small_shift(),
         name=layer.name,
     )(*inputs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
@@ -108,3 +108,28 @@ class LayerGraph:
         ]
         text = json.dumps([rows, self.batch_size, self.precision])
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+_WEIGHTED = {LayerKind.CONV, LayerKind.DEPTHWISE_CONV, LayerKind.BATCH_NORM, LayerKind.DENSE}
+
+
+def without_repeats(graph: LayerGraph) -> LayerGraph:
+    """The same network without the layers that only compute again what an earlier one has.
+
+    The TF converter leaves them out too: of several ReLUs, pools, slices or sums of the same tensors one stays.
+    Layers with weights never repeat one another.
+    """
+    kept: list[Layer] = []
+    place_of: list[int] = []
+    places: dict[Layer, int] = {}
+    for position, layer in enumerate(graph.layers):
+        moved = replace(layer, inputs=tuple(place_of[source] for source in layer.inputs))
+        nameless = replace(moved, name="")
+        last = position == len(graph.layers) - 1
+        if nameless in places and layer.kind not in _WEIGHTED and not last:
+            place_of.append(places[nameless])
+            continue
+        places[nameless] = len(kept)
+        place_of.append(len(kept))
+        kept.append(moved)
+    return replace(graph, layers=tuple(kept))

@@ -1,7 +1,8 @@
 """LayerGraph -> TFLite directly, without TensorFlow: the fast way.
 
 The flatbuffer is put together through the schema classes that ai-edge-litert ships. Batch norm is folded into the
-convolution before it and ReLU is fused, as the TF converter does; the tests hold its files against this one's.
+convolution before it, ReLU is fused and repeated layers are left out, as the TF converter does; the tests hold its
+files against this one's.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leti_opt.errors import InvalidConfigError
-from leti_opt.network.layer_graph import Layer, LayerGraph, LayerKind
+from leti_opt.network.layer_graph import Layer, LayerGraph, LayerKind, without_repeats
 from leti_opt.network.weights import weight_stds
 
 _FORMAT_VERSION = 1
@@ -50,7 +51,7 @@ def write_tflite(graph: LayerGraph, seed: int = 0) -> bytes:
     """
     if graph.precision != "float32":
         raise InvalidConfigError(f"the direct writer knows float32, not {graph.precision!r}; use the converter")
-    return _Writer(graph, seed).write()
+    return _Writer(without_repeats(graph), seed).write()
 
 
 class _Writer:
@@ -101,11 +102,11 @@ class _Writer:
         }
 
     def convolution(self, position: int, layer: Layer) -> None:
-        """The convolution with a batch norm and a ReLU that follow it and nothing else."""
+        """The convolution with the batch norms and a ReLU that follow it and nothing else."""
         schema = self.schema
         last, scale = position, 1.0
-        if self.only_follower(last, LayerKind.BATCH_NORM):
-            last, scale = self.followers[last], 1 / math.sqrt(1 + _BATCH_NORM_EPSILON)
+        while self.only_follower(last, LayerKind.BATCH_NORM):
+            last, scale = self.followers[last], scale / math.sqrt(1 + _BATCH_NORM_EPSILON)
         last, activation = self.fused_relu(last)
         depthwise = layer.kind is LayerKind.DEPTHWISE_CONV
         options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
@@ -168,7 +169,7 @@ class _Writer:
 
     def concatenate(self, position: int, layer: Layer) -> None:
         options = self.schema.ConcatenationOptionsT()
-        options.axis = 3
+        options.axis = -1
         inputs = [self.tensor_of[source] for source in layer.inputs]
         self.operator("CONCATENATION", inputs, position, options, "ConcatenationOptions")
 

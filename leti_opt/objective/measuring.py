@@ -224,7 +224,7 @@ class MeasuringService:
 
     def _render(self, model: MeasurableModel) -> None:
         with building_on_host():
-            _blaming_the_architecture(lambda: model.tflite)
+            _blaming_the_architecture(model.prepare)
 
     def _not_stored(self, name: str) -> NotFoundError:
         return NotFoundError(

@@ -82,7 +82,6 @@ class MeasurementContract:
         "wrong",
         [
             {"first_run_ms": float("nan")},
-            {"attempts": (RunBatch(3, 1.0, std_ms=float("nan")),)},
             {"attempts": (RunBatch(1, 1.0, runs_ms=(float("nan"),)),)},
             {"started_at": datetime(2026, 3, 1)},
             {"faults": ("half a pair: \ud800",)},
