@@ -6,16 +6,22 @@ output, and every edge leads from a lower to a higher vertex. Nothing here knows
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from leti_opt.cell_graph import (
+    Adjacency,
+    canonical_order,
+    find_cycle,
+    graph_hash,
+    on_a_path,
+    reaches_output,
+)
 from leti_opt.errors import (
     DisconnectedArchitectureError,
     InvalidArchitectureError,
@@ -26,7 +32,6 @@ INPUT = "input"
 OUTPUT = "output"
 NAS_BENCH_101_LABELS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 
-Adjacency = NDArray[np.int8]
 _NAME = re.compile(r"[A-Za-z0-9_.+-]+")
 
 
@@ -68,7 +73,7 @@ class Architecture:
         matrix = _checked_adjacency(adjacency)
         allowed = checked_labels(labels)
         names = _checked_operations(operations, len(matrix), allowed)
-        if not _reaches_output(matrix):
+        if not reaches_output(matrix):
             raise DisconnectedArchitectureError(
                 f"no path leads from the input to the output (vertex {len(matrix) - 1}); add the missing edges"
             )
@@ -97,7 +102,7 @@ class Architecture:
 
     def pruned(self) -> Architecture:
         """The cell without the vertices that are on no path from input to output."""
-        kept = sorted(_on_a_path(self.adjacency))
+        kept = sorted(on_a_path(self.adjacency))
         if len(kept) == len(self):
             return self
         return self._rearranged(kept)
@@ -113,7 +118,7 @@ class Architecture:
     @cached_property
     def _canonical(self) -> Architecture:
         pruned = self.pruned()
-        order = _canonical_order(pruned.adjacency, pruned._label_indices())
+        order = canonical_order(pruned.adjacency, pruned._label_indices())
         in_order = order == list(range(len(pruned)))
         canonical = pruned if in_order else pruned._rearranged(order)
         # It is its own canonical cell: a second search, for its hash, would find the same.
@@ -128,7 +133,7 @@ class Architecture:
         collide), so equality compares canonical cells instead.
         """
         pruned = self.pruned()
-        return _graph_hash(pruned.adjacency, pruned._label_indices())
+        return graph_hash(pruned.adjacency, pruned._label_indices())
 
     def _label_indices(self) -> list[int]:
         """Label of each vertex: position in :attr:`labels`, input -1, output -2."""
@@ -247,7 +252,7 @@ def _checked_adjacency(adjacency: ArrayLike) -> Adjacency:
 
 
 def _not_upper_triangular(matrix: Adjacency) -> str:
-    cycle = _find_cycle(matrix)
+    cycle = find_cycle(matrix)
     if cycle:
         return f"adjacency has a cycle: {' -> '.join(map(str, cycle))}; a cell must be acyclic"
     source, target = (int(v) for v in np.argwhere(np.tril(matrix))[0])
@@ -255,26 +260,6 @@ def _not_upper_triangular(matrix: Adjacency) -> str:
         f"adjacency is not upper triangular: edge {source} -> {target} leads backwards; "
         "renumber the vertices so that every edge leads to a higher one"
     )
-
-
-def _find_cycle(matrix: Adjacency) -> list[int]:
-    """A cycle as a list of vertices whose first and last agree; empty if there is none."""
-    finished: set[int] = set()
-    for start in range(len(matrix)):
-        path: list[int] = []
-        pending: list[Iterator[int]] = [iter([start])]
-        while pending:
-            vertex = next(pending[-1], None)
-            if vertex is None:
-                pending.pop()
-                if path:
-                    finished.add(path.pop())
-            elif vertex in path:
-                return [*path[path.index(vertex) :], vertex]
-            elif vertex not in finished:
-                path.append(vertex)
-                pending.append(iter(np.flatnonzero(matrix[vertex]).tolist()))
-    return []
 
 
 def _checked_operations(operations: Sequence[str], vertices: int, labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -308,113 +293,3 @@ def _parse_edges(text: str, vertices: int) -> Iterator[tuple[int, int]]:
                 f"edge {edge} leaves the cell: with {vertices - 2} operations its vertices are 0 to {vertices - 1}"
             )
         yield source, target
-
-
-def _closure(matrix: Adjacency, start: int) -> set[int]:
-    rows = matrix.tolist()
-    seen = {start}
-    pending = [start]
-    while pending:
-        for vertex, edge in enumerate(rows[pending.pop()]):
-            if edge and vertex not in seen:
-                seen.add(vertex)
-                pending.append(vertex)
-    return seen
-
-
-def _on_a_path(matrix: Adjacency) -> set[int]:
-    return _closure(matrix, 0) & _closure(matrix.T, len(matrix) - 1)
-
-
-def _reaches_output(matrix: Adjacency) -> bool:
-    return len(matrix) - 1 in _closure(matrix, 0)
-
-
-def _graph_hash(matrix: Adjacency, labels: Sequence[int]) -> str:
-    """Iterated hash of degrees, labels and neighbours (NAS-Bench-101, ``hash_module``)."""
-    out_degrees = matrix.sum(axis=1, dtype=int).tolist()
-    in_degrees = matrix.sum(axis=0, dtype=int).tolist()
-    sources = [np.flatnonzero(column).tolist() for column in matrix.T]
-    targets = [np.flatnonzero(row).tolist() for row in matrix]
-    hashes = [_md5(str(triple)) for triple in zip(out_degrees, in_degrees, labels, strict=True)]
-    for _ in labels:
-        hashes = [
-            _md5(
-                "".join(sorted(hashes[u] for u in sources[v]))
-                + "|"
-                + "".join(sorted(hashes[w] for w in targets[v]))
-                + "|"
-                + hashes[v]
-            )
-            for v in range(len(labels))
-        ]
-    return _md5(str(sorted(hashes)))
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode("utf-8"), usedforsecurity=False).hexdigest()
-
-
-def _canonical_order(matrix: Adjacency, labels: Sequence[int]) -> list[int]:
-    """The topological order whose (edge bits, labels) are smallest, for a pruned cell.
-
-    Positions are filled from the output backwards, since the edges into the output are the most significant bits. The
-    most promising vertex goes first, and a beginning is given up when even its :func:`_lower_bound` is behind the best
-    order known. Swapping twins (same neighbours) changes no bit, so of these only the one with the largest label is
-    tried.
-    """
-    last = len(matrix) - 1
-    rows: list[list[int]] = matrix.tolist()
-    targets = [sum(edge << w for w, edge in enumerate(row)) for row in rows]
-    twins = [(targets[v], matrix[:, v].tobytes()) for v in range(len(matrix))]
-    by_label = sorted(range(last), key=lambda v: (labels[v], v))
-    known: dict[tuple[int, int], tuple[int, ...]] = {}
-    best: tuple[list[tuple[int, ...]], list[int], list[int]] | None = None
-
-    def visit(bits: list[tuple[int, ...]], placed: list[int], rest: int) -> None:
-        nonlocal best
-        if not rest:
-            order = placed[::-1]
-            key = (bits, [labels[v] for v in order])
-            if best is None or key < best[:2]:
-                best = (*key, order)
-            return
-        free = {twins[v]: v for v in by_label if rest >> v & 1 and not targets[v] & rest}
-        longer = [([*placed, v], rest & ~(1 << v)) for v in free.values()]
-        bounds = [_lower_bound(rows, targets, *beginning, known) for beginning in longer]
-        for bound, beginning in sorted(zip(bounds, longer, strict=True), key=itemgetter(0)):
-            if best is None or bound <= best[0][: len(bound)]:
-                visit(bound, *beginning)
-
-    visit([], [last], (1 << last) - 1)
-    assert best is not None
-    return best[2]
-
-
-def _lower_bound(
-    rows: Sequence[Sequence[int]],
-    targets: Sequence[int],
-    placed: Sequence[int],
-    rest: int,
-    known: dict[tuple[int, int], tuple[int, ...]],
-) -> list[tuple[int, ...]]:
-    """Edge bits into each placed vertex, the most significant first; ``rest`` comes in the best order for each column.
-
-    Sets of vertices are bit masks. ``known`` keeps what was found for a set and a column.
-    """
-
-    def smallest(rest: int, column: int) -> tuple[int, ...]:
-        if not rest:
-            return ()
-        if (rest, column) not in known:
-            free = [v for v in range(rest.bit_length()) if rest >> v & 1 and not targets[v] & rest]
-            # A zero that can come now loses nothing by coming now.
-            zeros = [v for v in free if not rows[v][column]]
-            following = (smallest(rest & ~(1 << v), column) for v in zeros[:1] or free)
-            known[rest, column] = (0 if zeros else 1, *min(following))
-        return known[rest, column]
-
-    return [
-        (*(rows[v][target] for v in placed[position:]), *smallest(rest, target))
-        for position, target in enumerate(placed, start=1)
-    ]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leti_opt import architecture
+from leti_opt import cell_graph
 from leti_opt.architecture import NAS_BENCH_101_LABELS, Architecture
 from leti_opt.errors import DisconnectedArchitectureError, InvalidArchitectureError
 from tests.reference.canonical import canonical_cell
@@ -244,13 +244,13 @@ def test_canonical_order_of_many_parallel_vertices_tries_few_orders(
     labels: tuple[str, ...], joined: tuple[tuple[int, int], ...], most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []
-    original = architecture._lower_bound
+    original = cell_graph._lower_bound
 
     def counting(*arguments: Any) -> list[tuple[int, ...]]:
         tried.append(1)
         return original(*arguments)
 
-    monkeypatch.setattr(architecture, "_lower_bound", counting)
+    monkeypatch.setattr(cell_graph, "_lower_bound", counting)
     matrix = np.zeros((10, 10), dtype=int)
     matrix[0, 1:9] = matrix[1:9, 9] = 1
     for source, target in joined:

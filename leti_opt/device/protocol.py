@@ -78,7 +78,8 @@ class MeasurementProtocol:
 def measure(device: Device, model: MeasurableModel, protocol: MeasurementProtocol | None = None) -> Measurement:
     """Measure one network, holding the device's resources.
 
-    The model's file is rendered before the resources are taken. A crash or a hang costs one attempt. The result may be unstable: look at ``Measurement.stable``.
+    The model's file is rendered before the resources are taken. A crash or a hang costs one attempt. The
+    result may be unstable: look at ``Measurement.stable``.
 
     Raises:
         InfeasibleError: the device refuses the network, or every attempt crashed or hung.

@@ -175,9 +175,9 @@ class _Writer:
 
     def slice_channels(self, position: int, layer: Layer) -> None:
         begin = self.constant(np.zeros(4, np.int32))
-        size = self.constant(np.array([self.graph.batch_size, *layer.shape], np.int32))
+        size = self.constant(np.array([-1, -1, -1, layer.shape[-1]], np.int32))
         inputs = [self.tensor_of[layer.inputs[0]], begin, size]
-        self.operator("SLICE", inputs, position, self.schema.SliceOptionsT(), "SliceOptions")
+        self.operator("SLICE", inputs, position)
 
     def global_average_pool(self, position: int, layer: Layer) -> None:
         axes = self.constant(np.array([1, 2], np.int32))

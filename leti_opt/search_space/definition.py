@@ -18,10 +18,10 @@ from leti_opt.architecture import (
     INPUT,
     NAS_BENCH_101_LABELS,
     OUTPUT,
-    Adjacency,
     Architecture,
     checked_labels,
 )
+from leti_opt.cell_graph import Adjacency
 from leti_opt.errors import (
     DisconnectedArchitectureError,
     InvalidArchitectureError,
