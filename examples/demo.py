@@ -6,21 +6,18 @@ Run it with ``make demo``. The second run answers from the store and measures no
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from leti_opt import (
     AccuracyLatencyObjective,
     Architecture,
     DeviceLatencyObjective,
-    DigitsAccuracy,
     LatencyStore,
     NetworkConfig,
     open_device,
 )
 from leti_opt.accuracy import StoredAccuracy
+from leti_opt.cli.quiet import QuietDigitsAccuracy
 from leti_opt.cli.search import draw, print_result, run_shown
 from leti_opt.objective.latency import cell_question
 from leti_opt.report.machine import describe_machine
@@ -47,8 +44,11 @@ def main() -> None:
         for line in trust.lines() if trust else ["this device cannot run it"]:
             print(f"  {line}", flush=True)
 
-        print(f"\nSearching {arguments.budget} cells for low latency (this machine) and few errors (8x8 digits)")
-        objective = AccuracyLatencyObjective(StoredAccuracy(DigitsAccuracy(), store), latency)
+        print(
+            f"\nSearching {arguments.budget} cells for low latency (this machine) and few errors (8x8 digits)",
+            flush=True,
+        )
+        objective = AccuracyLatencyObjective(StoredAccuracy(QuietDigitsAccuracy(), store), latency)
         settings = SearchSettings("DE", budget=arguments.budget, seed=arguments.seed)
         search = ArchitectureSearch(objective, settings)
         result = run_shown(search)

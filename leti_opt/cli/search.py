@@ -94,12 +94,13 @@ def search(
 def _with_accuracy(latency: DeviceLatencyObjective, accuracy: str) -> DeviceLatencyObjective | AccuracyLatencyObjective:
     if accuracy == "none":
         return latency
-    from leti_opt.accuracy import DigitsAccuracy, StoredAccuracy
+    from leti_opt.accuracy import StoredAccuracy
     from leti_opt.accuracy.training import digits_network
+    from leti_opt.cli.quiet import QuietDigitsAccuracy
     from leti_opt.objective.accuracy_latency import AccuracyLatencyObjective
 
     own = digits_network().changed(operations=latency.network.operations)
-    return AccuracyLatencyObjective(StoredAccuracy(DigitsAccuracy(own), latency.store), latency)
+    return AccuracyLatencyObjective(StoredAccuracy(QuietDigitsAccuracy(own), latency.store), latency)
 
 
 def run_shown(plan: ArchitectureSearch) -> SearchResult:
