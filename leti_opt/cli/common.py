@@ -124,7 +124,7 @@ def network_config(name: str, changes: list[str] | None) -> NetworkConfig:
     preset = name
     if name.endswith(".toml"):
         settings = _toml(name)
-        preset = settings.pop("preset", "nasbench101")
+        preset = str(settings.pop("preset", "nasbench101"))
     if preset not in PRESETS:
         raise InvalidConfigError(f"unknown network {preset!r}; {did_you_mean(preset, PRESETS)}, or a .toml file")
     for change in changes or []:

@@ -139,7 +139,7 @@ def print_result(plan: ArchitectureSearch, result: SearchResult, picture: Path |
     from rich.console import Console
 
     from leti_opt.report.search_report import counts_text, flops_text, front_rows
-    from leti_opt.report.tables import front_table
+    from leti_opt.report.tables import cell_lines, front_table
 
     console = Console(highlight=False)
     typer.echo(counts_text(result, plan.latency.service.identity.origin))
@@ -147,6 +147,7 @@ def print_result(plan: ArchitectureSearch, result: SearchResult, picture: Path |
     rows = front_rows(result.front, plan.latency.network)
     if rows:
         console.print(front_table(rows))
+        typer.echo("\n".join(cell_lines(rows)))
     else:
         typer.echo("no cell was measured to the protocol's rule; try a quieter machine, or larger networks")
     typer.echo(f"picture: {picture}" if picture else "no picture: no cell could be run")

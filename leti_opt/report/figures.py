@@ -20,7 +20,7 @@ _DRAWN_CELLS = 4
 
 
 def search_figure(result: SearchResult, network: NetworkConfig, path: Path, title: str) -> Path:
-    """Draw every measured cell, the front, and the best cells of the front.
+    """Draw every measured cell, the front, and some cells of the front, numbered as in the front's order.
 
     Cells whose figures are provisional are hollow. Bars are the standard deviation of the runs. A search for latency
     alone is drawn against FLOPs.
@@ -44,12 +44,13 @@ def search_figure(result: SearchResult, network: NetworkConfig, path: Path, titl
     axes = figure.add_subplot(grid[0, :])
     _scatter(axes, evaluations, front, network, title)
     for column, evaluation in enumerate(drawn):
-        label = f"{'ABCD'[column]}: {evaluation.latency_ms:.3g} ms"
+        number = str(front.index(evaluation) + 1)
+        label = f"{number}: {evaluation.latency_ms:.3g} ms"
         if evaluation.accuracy is not None:
             label += f", {100 * evaluation.accuracy:.1f} %"
         draw_cell(figure.add_subplot(grid[1, column]), evaluation.architecture, label)
         axes.annotate(
-            "ABCD"[column],
+            number,
             (evaluation.latency_ms, _height(evaluation, network)),
             xytext=(6, 6),
             textcoords="offset points",

@@ -12,23 +12,29 @@ if TYPE_CHECKING:
 
 
 def front_table(rows: Sequence[FrontRow]) -> Table:
-    """The cells of a front, the fastest first: latency with standard deviation, accuracy, costs, cell."""
+    """The cells of a front, numbered, the fastest first: latency with standard deviation, accuracy, costs, hash."""
     with_accuracy = any(row.accuracy is not None for row in rows)
     origin = rows[0].origin if rows else "measured"
-    headings = [f"latency in ms ({origin})", *(["accuracy"] if with_accuracy else []), "MFLOPs", "parameters", "cell"]
+    headings = ["", f"latency in ms ({origin})", *(["accuracy"] if with_accuracy else [])]
     return plain_table(
-        headings,
+        [*headings, "MFLOPs", "parameters", "hash"],
         (
             [
+                str(number),
                 latency_text(row.latency_ms, row.std_ms, row.runs),
                 *([f"{100 * (row.accuracy or 0):.1f} %"] if with_accuracy else []),
                 f"{row.flops / 1e6:.1f}",
                 f"{row.parameters:,}",
-                row.cell,
+                row.graph_hash[:8],
             ]
-            for row in rows
+            for number, row in enumerate(rows, start=1)
         ),
     )
+
+
+def cell_lines(rows: Sequence[FrontRow]) -> list[str]:
+    """The text of each cell, numbered as in the table, whole on its line so that it can be copied."""
+    return [f"{number}  {row.cell}" for number, row in enumerate(rows, start=1)]
 
 
 def latency_text(latency_ms: float, std_ms: float | None, runs: int) -> str:
