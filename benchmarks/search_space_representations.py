@@ -21,6 +21,7 @@ import math
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
@@ -30,6 +31,7 @@ from typing import Any, NamedTuple
 
 import nevergrad as ng
 import numpy as np
+from scipy.stats import rankdata
 
 from leti_opt.architecture import INPUT, OUTPUT, Architecture
 from leti_opt.errors import InvalidArchitectureError
@@ -332,7 +334,8 @@ def report(rows: list[dict[str, Any]]) -> str:
         "Best loss after the budget (mean over seeds ± standard error; lower is better), then the share of valid asks"
         " that repeat a cell, in percent. The last rows: the mean over optimizers, the mean rank among the"
         " representations (1 is best), the share of asks that were no cell, and the time of one ask and tell. Only"
-        " seeds that all representations ran are counted. Times were taken on a shared machine.",
+        " seeds that all representations ran are counted: where a table says fewer than the 20 that are planned, or"
+        " leaves an optimizer or a representation out, the rest has not been run. Times are of a shared machine.",
         "",
         *(f"* **{name}**: {value.about}." for name, value in REPRESENTATIONS.items()),
         "",
@@ -347,11 +350,11 @@ def report(rows: list[dict[str, Any]]) -> str:
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """One table: optimizers in rows, representations in columns."""
-    names = list(REPRESENTATIONS)
+    names = _mostly_run(rows)
     lines = [f"| optimizer | seeds | {' | '.join(names)} |", "| --- | ---: |" + " ---: |" * len(names)]
     means = []
     for optimizer in OPTIMIZERS:
-        columns = _common_seeds([row for row in rows if row["optimizer"] == optimizer])
+        columns = _common_seeds([row for row in rows if row["optimizer"] == optimizer], names)
         if not columns:
             continue
         best = [np.array([row["best"] for row in columns[name]]) for name in names]
@@ -365,8 +368,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         ]
         lines.append(f"| {optimizer} | {len(best[0])} | {' | '.join(cells)} |")
     if not means:
-        return ["No seed has been run with every representation."]
-    ranks = np.argsort(np.argsort(means, axis=1), axis=1) + 1
+        return ["No seed has been run with several representations."]
+    ranks = rankdata(means, axis=1)  # equal ones share their rank
     lines.append(f"| **mean** | | {' | '.join(f'**{value:.3f}**' for value in np.mean(means, axis=0))} |")
     lines.append(f"| mean rank | | {' | '.join(f'{value:.1f}' for value in ranks.mean(axis=0))} |")
     for field, unit, scale in (("invalid", "%", 100.0), ("ask_ms", "ms", 1.0)):
@@ -376,9 +379,17 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _common_seeds(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _mostly_run(rows: list[dict[str, Any]]) -> list[str]:
+    """Representations with at least half as many runs as the one with most."""
+    counts = Counter(row["representation"] for row in rows)
+    return [name for name in REPRESENTATIONS if 2 * counts[name] >= max(counts.values(), default=0) > 0]
+
+
+def _common_seeds(rows: list[dict[str, Any]], names: list[str]) -> dict[str, list[dict[str, Any]]]:
     """The rows by representation, of those seeds that every representation ran."""
-    columns = {name: {row["seed"]: row for row in rows if row["representation"] == name} for name in REPRESENTATIONS}
+    columns = {name: {row["seed"]: row for row in rows if row["representation"] == name} for name in names}
+    if not names:
+        return {}
     common = sorted(set.intersection(*(set(column) for column in columns.values())))
     return {name: [column[seed] for seed in common] for name, column in columns.items()} if common else {}
 
@@ -389,6 +400,8 @@ def main() -> None:
     parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS), metavar="NAME")
     parser.add_argument("--budgets", nargs="+", type=int, default=[100, 1000])
     parser.add_argument("--seeds", type=int, default=20, help="how many seeds, from 0 on")
+    parser.add_argument("--representations", nargs="+", choices=REPRESENTATIONS, default=list(REPRESENTATIONS))
+    parser.add_argument("--landscapes", nargs="+", choices=LANDSCAPES, default=list(LANDSCAPES))
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--minutes", type=float, default=math.inf, help="start no further run after so long")
     parser.add_argument("--table-only", action="store_true", help="run nothing, write the table of what is there")
@@ -399,9 +412,9 @@ def main() -> None:
         Task(budget, seed, landscape, optimizer, representation)
         for budget in options.budgets
         for seed in range(options.seeds)
-        for landscape in LANDSCAPES
+        for landscape in options.landscapes
         for optimizer in options.optimizers
-        for representation in REPRESENTATIONS
+        for representation in options.representations
     ]
     if not options.table_only:
         run(tasks, options.raw, options.jobs, options.minutes)
