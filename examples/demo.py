@@ -52,10 +52,7 @@ def main() -> None:
         settings = SearchSettings("DE", budget=arguments.budget, seed=arguments.seed)
         search = ArchitectureSearch(objective, settings)
         result = run_shown(search)
-        picture = arguments.folder / "front.png"
-        if result.measured:
-            draw(search, result, picture)
-        print_result(search, result, picture)
+        print_result(search, result, draw(search, result, arguments.folder / "front.png"))
     print(
         "\nNext: your own file    .venv/bin/leti-opt measure YOUR_MODEL.tflite"
         "\n      your own search  .venv/bin/leti-opt search --network small --budget 60 --accuracy digits"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import keras
 
 _TRAINING_VERSION = 1
+_TRAINING_IMAGES = 1347
 _SPLIT_SEED = 20_210_101
 """Every evaluator trains and tests on the same images."""
 
@@ -41,17 +42,17 @@ class DigitsAccuracy:
         network: how cells become networks; images are 8x8x1 and there are 10 classes.
         epochs: passes over the 1,347 training images.
         batch_size: images a step.
-        learning_rate: of Adam at the start; it falls to zero as a cosine.
+        learning_rate: of gradient descent with momentum, at the start; it falls to zero as a cosine.
         seed: of weights and order of images.
 
     Raises:
-        InvalidConfigError: the network takes other images, or holds one cell alone.
+        InvalidConfigError: the network takes other images or holds one cell alone, or a number is out of range.
     """
 
     network: NetworkConfig = field(default_factory=digits_network)
     epochs: int = 6
     batch_size: int = 64
-    learning_rate: float = 0.01
+    learning_rate: float = 0.2
     seed: int = 0
     name: str = field(default="digits", init=False)
 
@@ -63,6 +64,16 @@ class DigitsAccuracy:
             )
         if self.network.scope != "stacked":
             raise InvalidConfigError("digits are learned by a whole network; set scope='stacked'")
+        if self.epochs < 1:
+            raise InvalidConfigError(f"epochs must be 1 or more, not {self.epochs}")
+        if not 1 <= self.batch_size <= _TRAINING_IMAGES:
+            raise InvalidConfigError(
+                f"batch_size must be between 1 and the {_TRAINING_IMAGES} training images, not {self.batch_size}"
+            )
+        if not 0 < self.learning_rate < float("inf"):
+            raise InvalidConfigError(f"learning_rate must be a positive number, not {self.learning_rate}")
+        if self.seed < 0:
+            raise InvalidConfigError(f"seed must be 0 or more, not {self.seed}")
 
     @property
     def digest(self) -> str:
@@ -126,7 +137,8 @@ def _training_step(model: keras.Model, learning_rate: float, steps: int) -> Any:
     import keras
     import tensorflow as tf
 
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps))
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    optimizer = keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True)
     optimizer.build(model.trainable_variables)
 
     def step(images: Any, labels: Any) -> None:

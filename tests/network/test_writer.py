@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ SEPARABLE = Operation("separable", (depthwise_conv(3), conv(1), batch_norm(), re
 BIASED = Operation("biased", (conv(3, use_bias=True), relu()))
 FOUR_IN_ONE = Architecture.parse(f"0-1,0-2,0-3,0-4,1-4,2-4,3-4,4-5:{CONV3},{CONV1},{POOL},{CONV3}")
 TRUNCATING = Architecture.parse(f"0-1,0-2,0-4,1-2,1-4,2-3,2-4,3-4:{CONV3},{CONV1},{POOL}")
-OWN = Architecture.parse("0-1,0-2,1-2,2-3:separable,biased", labels=("separable", "biased"))
+OWN = Architecture.parse("0-1,0-2,1-2,2-3:separable,biased:separable,biased")
 
 
 def tiny(**changes: object) -> NetworkConfig:
@@ -137,7 +138,6 @@ def test_the_seed_chooses_the_weights_and_nothing_else() -> None:
 def test_each_layer_has_weights_of_its_own() -> None:
     cell = Architecture.parse(f"0-1,1-2,2-3,3-4:{CONV3},{CONV3},{CONV3}")
     content = write_tflite(build_layer_graph(cell, NetworkConfig(scope="cell", filters=8)))
-    from ai_edge_litert import schema_py_generated as schema
 
     buffers = schema.ModelT.InitFromPackedBuf(content, 0).buffers
     kernels = [bytes(b.data) for b in buffers if b.data is not None and len(b.data) == 4 * 9 * 8 * 8]

@@ -76,3 +76,10 @@ def run(content: bytes, image: NDArray[Any] | None = None) -> NDArray[Any]:
     interpreter.invoke()
     output: NDArray[Any] = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     return output
+
+
+def input_type(content: bytes) -> type[Any]:
+    """numpy's type of the only input."""
+    (details,) = Interpreter(model_content=content).get_input_details()
+    kind: type[Any] = details["dtype"]
+    return kind
