@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from leti_opt.architecture import Architecture
 from leti_opt.store.latency_store import LatencyStore
@@ -46,6 +47,7 @@ class StoredAccuracy:
         self.store = store
         self.evaluated = 0
         self.from_store = 0
+        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -58,8 +60,18 @@ class StoredAccuracy:
         return self.evaluator.digest
 
     def __call__(self, architecture: Architecture) -> float:
-        """Accuracy between 0 and 1."""
-        cell = architecture.canonical()
+        """Accuracy between 0 and 1. Threads take turns, so that no cell is evaluated twice."""
+        with self._lock:
+            return self._answer(architecture.canonical())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def _answer(self, cell: Architecture) -> float:
         known = self.store.score(str(cell), self.digest)
         if known is not None:
             self.from_store += 1

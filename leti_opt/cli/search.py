@@ -99,7 +99,7 @@ def _with_accuracy(latency: DeviceLatencyObjective, accuracy: str) -> DeviceLate
     from leti_opt.cli.quiet import QuietDigitsAccuracy
     from leti_opt.objective.accuracy_latency import AccuracyLatencyObjective
 
-    own = digits_network().changed(operations=latency.network.operations)
+    own = digits_network(latency.network)
     return AccuracyLatencyObjective(StoredAccuracy(QuietDigitsAccuracy(own), latency.store), latency)
 
 

@@ -36,7 +36,7 @@ class MeasurementProtocol:
 
     min_runs: int | None = None
     max_relative_std: float = 0.1
-    max_attempts: int = 3
+    max_attempts: int = 5
     warmup_runs: int = 10
 
     def __post_init__(self) -> None:

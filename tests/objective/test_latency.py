@@ -95,7 +95,7 @@ def test_two_networks_of_one_cell_are_told_apart() -> None:
 
 
 def test_an_unstable_network_is_provisional_and_never_best() -> None:
-    device = ScriptedDevice([SCATTERED] * 3 + [steady(5.0)])
+    device = ScriptedDevice([SCATTERED] * 5 + [steady(5.0)])
     objective = objective_on(device)
     evaluation = objective.evaluate(CONV)
     assert evaluation.answer.status == "provisional"
@@ -108,7 +108,7 @@ def test_an_unstable_network_is_provisional_and_never_best() -> None:
 
 def test_an_unstable_network_is_not_measured_again_unless_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "latency.db"
-    objective_on(ScriptedDevice([SCATTERED] * 3), LatencyStore(path))(CONV)
+    objective_on(ScriptedDevice([SCATTERED] * 5), LatencyStore(path))(CONV)
     idle = ScriptedDevice([])
     assert objective_on(idle, LatencyStore(path))(CONV) == pytest.approx(2.0)
     assert idle.loads == []
@@ -136,7 +136,7 @@ def test_an_infeasible_network_costs_the_penalty_and_is_never_tried_again(tmp_pa
 
 def test_a_cell_that_always_crashes_the_runtime_is_stored_and_the_search_goes_on() -> None:
     crash = AttemptError("the worker was ended by SIGSEGV")
-    device = ScriptedDevice(lambda model: [crash] * 3 if "maxpool" in model.name else [steady(2.0)])
+    device = ScriptedDevice(lambda model: [crash] * 5 if "maxpool" in model.name else [steady(2.0)])
     objective = objective_on(device)
     assert objective(POOL) == objective.penalty_ms
     assert objective(CONV) == 2.0
