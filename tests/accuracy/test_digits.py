@@ -43,7 +43,7 @@ def test_another_seed_gives_another_training() -> None:
 @needs_tensorflow
 def test_default_training_is_far_better_than_guessing() -> None:
     accuracy = DigitsAccuracy()(CELL)
-    assert 0.9 < accuracy <= 1.0
+    assert 0.5 < accuracy <= 1.0, "guessing gives 0.1"
 
 
 @needs_tensorflow

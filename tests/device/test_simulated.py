@@ -123,7 +123,7 @@ def test_by_default_every_network_is_stable() -> None:
 @given(n=st.integers(2, 50), seed=st.integers(0, 1000))
 def test_unstable_networks_break_the_rule_in_every_attempt(n: int, seed: int) -> None:
     device = SimulatedDevice(Formula(seed=seed, unstable=1.0))
-    measurement = measure(device, graph_model("k"), MeasurementProtocol(min_runs=n))
+    measurement = measure(device, graph_model("k"), MeasurementProtocol(min_runs=n, max_attempts=3))
     assert not measurement.stable
     assert len(measurement.attempts) == 3
 
