@@ -40,9 +40,9 @@ def main() -> None:
 
         latency = DeviceLatencyObjective(device, NETWORK, store=store)
         print("\nCan it be trusted? One network, measured twice (ms):", flush=True)
-        trust = check_trust(latency.service, cell_question(TRUST_CELL, NETWORK))
-        for line in trust.lines() if trust else ["this device cannot run it"]:
-            print(f"  {line}", flush=True)
+        question = cell_question(TRUST_CELL, NETWORK)
+        trust = check_trust(latency.service, question, lambda line: print(f"  {line}", flush=True))
+        print(f"  {trust.verdict() if trust else 'this device cannot run it'}")
 
         print(
             f"\nSearching {arguments.budget} cells for low latency (this machine) and few errors (8x8 digits)",

@@ -37,7 +37,7 @@ def draw_cell(axes: Axes, architecture: Architecture, title: str = "") -> None:
             name,
             ha="center",
             va="center",
-            fontsize=7,
+            fontsize=6,
             bbox={"boxstyle": "round,pad=0.35", "facecolor": _colour(cell, name), "edgecolor": "#333333"},
         )
     lowest = min(y for _, y in positions)

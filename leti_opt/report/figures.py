@@ -106,7 +106,7 @@ def _scatter(
             color="#ee6677",
             label="Pareto front",
         )
-    axes.set_xlabel(f"latency in ms, {network.batch_size} image(s) a run")
+    axes.set_xlabel(f"latency in ms, batch of {network.batch_size}")
     with_accuracy = evaluations[0].accuracy is not None
     axes.set_ylabel("accuracy in %" if with_accuracy else "FLOPs in millions")
     axes.set_title(title, fontsize=10)

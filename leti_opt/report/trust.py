@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from leti_opt.device.measurement import Measurement
-from leti_opt.objective.measuring import MeasuringService, Question, Source
+from leti_opt.objective.measuring import MeasuringService, Question
 from leti_opt.report.tables import latency_text
 
 
@@ -28,14 +29,9 @@ class TrustCheck:
         latencies = [self.first.latency_ms(), self.second.latency_ms()]
         return max(latencies) / min(latencies) - 1
 
-    def lines(self) -> list[str]:
-        """Both figures, and what their difference says."""
-        when = "just now" if self.anew else f"from the store, {self.first.started_at:%Y-%m-%d %H:%M} UTC"
-        texts = [
-            latency_text(m.latency_ms(), m.batch.std_ms, m.batch.count) + ("" if m.stable else ", provisional")
-            for m in (self.first, self.second)
-        ]
-        return [f"{texts[0]} and {texts[1]}, {when}", f"{100 * self.difference:.1f} % apart: {self._verdict()}"]
+    def verdict(self) -> str:
+        """How far the figures are apart, and what that says of the machine."""
+        return f"{100 * self.difference:.1f} % apart: {self._verdict()}"
 
     def _verdict(self) -> str:
         if not (self.first.stable and self.second.stable):
@@ -45,19 +41,34 @@ class TrustCheck:
         return "trust only differences between networks that are clearly larger"
 
 
-def check_trust(service: MeasuringService, question: Question) -> TrustCheck | None:
+def check_trust(
+    service: MeasuringService, question: Question, show: Callable[[str], None] | None = None
+) -> TrustCheck | None:
     """Measure a network twice, or take the two measurements that the store has.
+
+    Args:
+        service: what measures.
+        question: the network.
+        show: called with a line for each measurement, as soon as it is there.
 
     Returns:
         The check; None if the device cannot run the network.
     """
-    model = question.build()
-    identity, epoch = service.identity, service.device.epoch
-    known = service.store.find(model.key, identity, epoch)
-    if len(known) >= 2:
-        return TrustCheck(known[-1], known[-2], anew=False)
-    answers = [service.answer(question, fresh=True) for _ in range(2 - len(known))]
-    found = [*known, *(answer.measurement for answer in answers)]
-    if found[0] is None or found[-1] is None:
-        return None
-    return TrustCheck(found[0], found[-1], anew=any(answer.source is Source.DEVICE for answer in answers))
+    known = service.store.find(question.build().key, service.identity, service.device.epoch)[::-1][:2]
+    found = []
+    for place in range(2):
+        anew = place >= len(known)
+        measurement = service.answer(question, fresh=True).measurement if anew else known[place]
+        if measurement is None:
+            return None
+        found.append(measurement)
+        if show is not None:
+            show(_line(measurement, anew))
+    return TrustCheck(found[0], found[1], anew=len(known) < 2)
+
+
+def _line(measurement: Measurement, anew: bool) -> str:
+    batch = measurement.batch
+    figure = latency_text(measurement.latency_ms(), batch.std_ms, batch.count)
+    when = "just now" if anew else f"from the store, {measurement.started_at:%Y-%m-%d %H:%M} UTC"
+    return f"{figure}{'' if measurement.stable else ', provisional'}, {when}"

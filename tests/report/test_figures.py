@@ -54,7 +54,7 @@ def test_a_picture_of_accuracy_and_latency_is_a_png_of_a_useful_size(tmp_path: P
     axes = drawn_figure[0].axes
     assert axes[0].get_title() == "a title\nformula, simulated"
     assert axes[0].get_ylabel() == "accuracy in %"
-    assert axes[0].get_xlabel() == "latency in ms, 1 image(s) a run"
+    assert axes[0].get_xlabel() == "latency in ms, batch of 1"
     assert f"simulated ({len(result.measured)})" in legend(drawn_figure[0])
     assert "Pareto front" in legend(drawn_figure[0])
     assert not any("measured" in text for text in legend(drawn_figure[0]))
