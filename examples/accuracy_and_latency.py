@@ -19,7 +19,7 @@ def main(device: str = "host-cpu", store: str = "latency.db", budget: int = 40) 
     space.random_state.seed(1)
     optimizer = ng.optimizers.registry["DE"](space, budget=budget)
     latency = DeviceLatencyObjective(device=device, network=NetworkConfig.small(), store=store)
-    objective = AccuracyLatencyObjective(accuracy, latency)
+    objective = AccuracyLatencyObjective(accuracy, latency, latency_bound_ms=20.0)
     objective.give_bounds(optimizer)
     optimizer.minimize(objective)
     for candidate in sorted(optimizer.pareto_front(), key=lambda found: found.losses[1]):

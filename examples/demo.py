@@ -6,7 +6,10 @@ Run it with ``make demo``. The second run answers from the store and measures no
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+
+import typer
 
 from leti_opt import (
     AccuracyLatencyObjective,
@@ -19,6 +22,7 @@ from leti_opt import (
 from leti_opt.accuracy import StoredAccuracy
 from leti_opt.cli.quiet import QuietDigitsAccuracy
 from leti_opt.cli.search import draw, print_result, run_shown
+from leti_opt.errors import LetiError
 from leti_opt.objective.latency import cell_question
 from leti_opt.report.machine import describe_machine
 from leti_opt.report.trust import check_trust
@@ -72,4 +76,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except LetiError as error:
+        sys.exit(f"demo: {error}")
+    except typer.Exit as stopped:
+        sys.exit(stopped.exit_code)
+    except KeyboardInterrupt:
+        sys.exit("demo: stopped; everything measured is kept, make demo goes on")

@@ -18,11 +18,10 @@ Each one is also the builtin that a caller who knows nothing of this package wou
     ├── AttemptError (RuntimeError)            one attempt at measuring ended without figures
     ├── StatisticUnavailableError (LookupError) the device does not reveal this statistic
     ├── DeviceError (OSError)                  the device's fault: gone, busy, refused
-    ├── StoreError (OSError)
-    │   ├── ForeignStoreError                  the file is not a store of ours
-    │   ├── CorruptStoreError
-    │   └── StoreVersionError                  written by a newer leti_opt
-    └── MissingDependencyError (ImportError)
+    └── StoreError (OSError)
+        ├── ForeignStoreError                  the file is not a store of ours
+        ├── CorruptStoreError
+        └── StoreVersionError                  written by a newer leti_opt
 
 Every message says what was wrong, with which value, and what to do next.
 """
@@ -119,18 +118,6 @@ class CorruptStoreError(StoreError):
 
 class StoreVersionError(StoreError):
     """The store was written by a newer version of leti_opt."""
-
-
-class MissingDependencyError(LetiError, ImportError):
-    """An optional part is not installed.
-
-    Args:
-        package: what could not be imported.
-        extra: the extra that brings it.
-    """
-
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; try: pip install 'leti_opt[{extra}]'")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import re
-import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
@@ -40,8 +39,9 @@ EXIT_INFEASIBLE = 5
 EXIT_UNSTABLE = 6
 EXIT_INTERRUPTED = 130
 
-EXIT_CODES = """Exit codes: 0 done; 2 wrong input; 3 the device's fault; 4 the store's fault; 5 a network is infeasible;
-6 a network is unstable (provisional figure); 130 interrupted, everything kept."""
+EXIT_CODES = """Exit codes: 0 done; 1 anything that is not named here; 2 wrong input; 3 the device's fault;
+4 the store's fault; 5 a network is infeasible; 6 a network is unstable (provisional figure);
+130 interrupted, everything kept."""
 
 PRESETS = ("nasbench101", "nasbench201", "small")
 
@@ -245,8 +245,3 @@ def check_writable(path: Path) -> None:
 def quieten_tensorflow() -> None:
     """Keep TensorFlow's start-up messages from the terminal, unless the user asked for them."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
-def is_terminal() -> bool:
-    """Whether somebody watches."""
-    return sys.stderr.isatty()

@@ -19,7 +19,7 @@ FILE_SUFFIXES = (".tflite", *KERAS_SUFFIXES)
 
 def is_file(name: str) -> bool:
     """Whether a name means a model's file rather than a cell."""
-    return name.endswith(FILE_SUFFIXES) or Path(name).is_file()
+    return name.endswith(FILE_SUFFIXES) or (":" not in name and Path(name).is_file())
 
 
 def load_keras(path: str) -> Any:
@@ -48,10 +48,12 @@ def converted(model: Any, path: str, precision: str = "float32") -> bytes:
     """
     from tensorflow.lite.python.convert_phase import ConverterError
 
+    from leti_opt.device.resource_lock import building_on_host
     from leti_opt.network.tflite_converter import convert_tflite
 
     try:
-        return convert_tflite(model, precision)
+        with building_on_host():
+            return convert_tflite(model, precision)
     except ConverterError as error:
         reason = " ".join(str(error).split())[:300]
         raise InvalidModelError(f"TensorFlow cannot convert {path}: {reason}") from error

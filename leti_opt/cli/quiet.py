@@ -33,6 +33,8 @@ def held_back_stderr() -> Iterator[None]:
 
 def load_tensorflow() -> None:
     """Import TensorFlow and let it look for GPUs, without its messages about those that are not there."""
+    if "tensorflow" in sys.modules:
+        return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with held_back_stderr():
         import tensorflow as tf

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leti_opt.cli.common import (
+    EXIT_INFEASIBLE,
     EXIT_INTERRUPTED,
     DeviceOption,
     JsonOption,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from leti_opt.search.architecture_search import ArchitectureSearch, SearchResult
 
 ACCURACIES = ("none", "digits")
+_SHOWN_REASONS = 5
 
 
 @reports_errors
@@ -89,6 +91,8 @@ def search(
             _print_json(plan, result, drawn)
         else:
             print_result(plan, result, drawn)
+    if drawn is None:
+        raise typer.Exit(EXIT_INFEASIBLE)
 
 
 def _with_accuracy(latency: DeviceLatencyObjective, accuracy: str) -> DeviceLatencyObjective | AccuracyLatencyObjective:
@@ -138,23 +142,28 @@ def print_result(plan: ArchitectureSearch, result: SearchResult, picture: Path |
     """The counts, the comparison with FLOPs, the front and where the picture is."""
     from rich.console import Console
 
-    from leti_opt.report.search_report import counts_text, flops_text, front_rows
+    from leti_opt.report.search_report import counts_text, failure_reasons, flops_text, front_rows
     from leti_opt.report.tables import cell_lines, front_table
 
     console = Console(highlight=False)
     typer.echo(counts_text(result, plan.latency.service.identity.origin))
+    reasons = failure_reasons(result)
+    for reason, cells in reasons[:_SHOWN_REASONS]:
+        typer.echo(f"  infeasible, {cells} cell(s): {reason}")
+    if len(reasons) > _SHOWN_REASONS:
+        typer.echo(f"  and {len(reasons) - _SHOWN_REASONS} further reasons; --json lists them all")
     typer.echo(flops_text(result.measured, plan.latency.network))
     rows = front_rows(result.front, plan.latency.network)
     if rows:
         console.print(front_table(rows))
         typer.echo("\n".join(cell_lines(rows)))
-    else:
+    elif picture is not None:
         typer.echo("no cell was measured to the protocol's rule; try a quieter machine, or larger networks")
     typer.echo(f"picture: {picture}" if picture else "no picture: no cell could be run")
 
 
 def _print_json(plan: ArchitectureSearch, result: SearchResult, picture: Path | None) -> None:
-    from leti_opt.report.search_report import flops_rank_correlation, front_rows, search_counts
+    from leti_opt.report.search_report import failure_reasons, flops_rank_correlation, front_rows, search_counts
 
     steps: list[dict[str, Any]] = [
         {
@@ -169,6 +178,7 @@ def _print_json(plan: ArchitectureSearch, result: SearchResult, picture: Path | 
         {
             "device": plan.latency.service.identity,
             "counts": search_counts(result),
+            "failures": dict(failure_reasons(result)),
             "flops_spearman": flops_rank_correlation(result.measured, plan.latency.network),
             "front": front_rows(result.front, plan.latency.network),
             "steps": steps,

@@ -115,8 +115,7 @@ class _Recording:
         missing = [name for name in COLUMNS if name not in columns]
         if missing:
             raise InvalidDeviceUriError(
-                f"{path} is no recording: it lacks the columns {', '.join(missing)}; "
-                "make one with: leti-opt store export"
+                f"{path} is no recording: it lacks the columns {', '.join(missing)}; make one with LatencyStore.export"
             )
         self.device, self.device_digest, self._only = self._chosen_device(device, self._devices(columns))
         head = self._read(["status", "count"])
@@ -182,7 +181,7 @@ class _Recording:
         except (OSError, pyarrow.ArrowInvalid) as error:
             reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
             raise InvalidDeviceUriError(
-                f"cannot replay {self._path}: {reason}; name a Parquet file that leti-opt store export wrote"
+                f"cannot replay {self._path}: {reason}; name a Parquet file that LatencyStore.export wrote"
             ) from error
         return names
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
@@ -140,9 +141,15 @@ class NetworkConfig(BaseModel):
         return operation_table(self.operations)
 
     def changed(self, **changes: Any) -> NetworkConfig:
-        """A copy with some fields changed, validated anew."""
+        """A copy with some fields changed, validated anew. An input shape that was the default follows the change."""
         current = {name: getattr(self, name) for name in type(self).model_fields}
+        if self.input_shape == (32, 32, self.filters if self.scope == "cell" else 3):
+            del current["input_shape"]
         return type(self)(**{**current, **changes})
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> NetworkConfig:  # noqa: ARG002
+        """Pydantic's way to a changed copy: the same as :meth:`changed`, since digests are kept."""
+        return self.changed(**(update or {}))
 
 
 def _explain(error: ValidationError) -> str:

@@ -26,6 +26,16 @@ def chosen_renderer(precision: str, renderer: Renderer = "auto") -> Literal["wri
     return renderer
 
 
+def check_renderer(precision: str, renderer: Renderer) -> None:
+    """Refuse a renderer that cannot write this precision, before anything is built.
+
+    Raises:
+        InvalidConfigError: no such renderer, or the writer was asked for more than float32.
+    """
+    if chosen_renderer(precision, renderer) == "writer" and precision != "float32":
+        raise InvalidConfigError(f"the direct writer knows float32, not {precision!r}; use renderer='converter'")
+
+
 def renderer_version(precision: str, renderer: Renderer = "auto") -> str:
     """Name and version of the way that is taken, for keys; imports no TensorFlow."""
     return writer_version() if chosen_renderer(precision, renderer) == "writer" else converter_version()

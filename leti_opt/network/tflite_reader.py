@@ -72,6 +72,8 @@ def _subgraph(model: Any, subgraph: Any) -> list[Any]:
                 operator.builtinOptionsType,
                 _plain(operator.builtinOptions),
                 _plain(operator.customOptions),
+                operator.builtinOptions2Type,
+                _plain(operator.builtinOptions2),
             ]
             for operator in subgraph.operators or []
         ],
@@ -79,16 +81,28 @@ def _subgraph(model: Any, subgraph: Any) -> list[Any]:
 
 
 def _tensor(model: Any, tensor: Any) -> list[Any]:
-    data = model.buffers[tensor.buffer].data
-    constant = data is not None and len(data) > 0
-    structural = constant and _is_structural(tensor)
+    buffer = model.buffers[tensor.buffer]
+    data = buffer.data
+    inside = data is not None and len(data) > 0
+    constant = inside or (buffer.offset or 0) > 1
+    structural = inside and _is_structural(tensor)
     return [
         _plain(tensor.shape),
         _plain(tensor.shapeSignature),
         tensor.type,
         constant,
         bytes(data).hex() if structural else None,
+        bool(tensor.isVariable),
+        tensor.sparsity is not None,
+        _quantization(tensor.quantization),
     ]
+
+
+def _quantization(parameters: Any) -> list[int] | None:
+    """How many scales there are and along which axis; their values count as weights."""
+    if parameters is None or parameters.scale is None or len(parameters.scale) == 0:
+        return None
+    return [len(parameters.scale), parameters.quantizedDimension]
 
 
 def _is_structural(tensor: Any) -> bool:

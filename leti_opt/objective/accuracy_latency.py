@@ -46,6 +46,9 @@ class AccuracyLatencyObjective:
         accuracy: any callable from an architecture to an accuracy between 0 and 1, such as
             :class:`leti_opt.accuracy.DigitsAccuracy`.
         latency: the latency.
+        latency_bound_ms: a latency that no network of interest exceeds: the corner of the hypervolume that optimizers
+            of several losses look at. Take one of the size of the latencies, since a much larger one hides their
+            differences. None leaves it to nevergrad, which takes the worst of the first losses.
 
     >>> from leti_opt import NetworkConfig
     >>> latency = DeviceLatencyObjective("replay:formula?seed=1", NetworkConfig.small(), store=":memory:")
@@ -55,9 +58,17 @@ class AccuracyLatencyObjective:
     0.7
     """
 
-    def __init__(self, accuracy: Callable[[Architecture], float], latency: DeviceLatencyObjective) -> None:
+    def __init__(
+        self,
+        accuracy: Callable[[Architecture], float],
+        latency: DeviceLatencyObjective,
+        latency_bound_ms: float | None = None,
+    ) -> None:
+        if latency_bound_ms is not None and not 0 < latency_bound_ms < float("inf"):
+            raise InvalidInputError(f"latency_bound_ms must be a positive finite number, not {latency_bound_ms}")
         self.accuracy = accuracy
         self.latency = latency
+        self.latency_bound_ms = latency_bound_ms
 
     def __call__(self, architecture: Architecture) -> list[float]:
         """``[1 - accuracy, latency_ms]``."""
@@ -79,8 +90,8 @@ class AccuracyLatencyObjective:
 
     @property
     def upper_bounds(self) -> list[float]:
-        """The worst losses that may come, for ``nevergrad.p.MultiobjectiveReference``."""
-        return [1.0, self.latency.penalty_ms]
+        """The corner of the hypervolume, for ``nevergrad.p.MultiobjectiveReference``."""
+        return [1.0, self.latency_bound_ms or self.latency.penalty_ms]
 
     def give_bounds(self, optimizer: ng.optimizers.base.Optimizer) -> None:
         """Tell an optimizer the worst losses, so that it need not guess the hypervolume's corner."""

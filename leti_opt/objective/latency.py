@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from leti_opt.architecture import Architecture
 from leti_opt.device.device import Device
@@ -19,16 +19,12 @@ from leti_opt.errors import InfeasibleError, InvalidInputError, InvalidModelErro
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.layer_graph import LayerGraph
-from leti_opt.network.rendering import Renderer, renderer_version
-from leti_opt.objective.measuring import Answer, MeasuringService, Question
+from leti_opt.network.rendering import Renderer, check_renderer, renderer_version
+from leti_opt.objective.measuring import Answer, MeasuringService, Question, Source, without_runs
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.records import CellAlias
 
-if TYPE_CHECKING:
-    pass
-
 Value = TypeVar("Value")
-Network = "LayerGraph | keras.Model | Path | str | bytes"
 
 
 @dataclass(frozen=True)
@@ -154,11 +150,11 @@ class LatencyObjective(Generic[Value]):
         """The same call, with what stands behind the number."""
         question = self.question(value)
         answer = self.service.answer(question)
-        if answer.provisional and self.retry_unstable:
+        if answer.provisional and self.retry_unstable and answer.source is Source.STORE:
             answer = self.service.answer(question, fresh=True)
         evaluation = Evaluation(value, self._latency_ms(answer), answer)
         with self._lock:
-            self._evaluations.append(evaluation)
+            self._evaluations.append(replace(evaluation, answer=without_runs(answer)))
         return evaluation
 
     def question(self, value: Value) -> Question:
@@ -167,6 +163,9 @@ class LatencyObjective(Generic[Value]):
 
     def best(self) -> Best[Value]:
         """The best measured value among this objective's calls: never a provisional one, never a penalty.
+
+        Calls of copies that an executor sent to other processes are in the store, but not among these; ask the
+        objective for the recommendation to have it here.
 
         Raises:
             NotFoundError: none of the calls gave a measurement that holds.
@@ -201,7 +200,7 @@ class LatencyObjective(Generic[Value]):
 
     def __getstate__(self) -> dict[str, Any]:
         service = self.service
-        state = {**self.__dict__, "service": None, "_lock": None}
+        state = {**self.__dict__, "service": None, "_lock": None, "_evaluations": []}
         return {**state, "_reopen": (service.device.uri, service.store, service.protocol, service.offline)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -242,6 +241,8 @@ class DeviceLatencyObjective(LatencyObjective[Architecture]):
     ) -> None:
         self.network = network or NetworkConfig()
         self.renderer = renderer
+        check_renderer(self.network.precision, renderer)
+        build_layer_graph(Architecture.parse("0-1:"), self.network)
         super().__init__(device, self._graph, **settings)
 
     def question(self, value: Architecture) -> Question:

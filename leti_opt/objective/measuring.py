@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
@@ -133,7 +134,9 @@ class MeasuringService:
             known = self._remembered(alias) or self._stored(self.store.resolve(alias), alias)
             if known is not None:
                 return self._keep(alias, known)
-        return self._keep(alias, self._built_and_answered(question, fresh))
+        answer = self._built_and_answered(question, fresh)
+        self._keep(alias, (self._stored(self.store.resolve(alias), alias) if fresh else None) or answer)
+        return answer
 
     def _built_and_answered(self, question: Question, fresh: bool) -> Answer:
         if self.offline and question.alias is not None:
@@ -149,7 +152,10 @@ class MeasuringService:
             known = None if fresh else self._remembered(model.key) or self._stored(model.key)
             if known is not None and question.alias is not None:
                 self.store.add_alias(question.alias, model)
-            return self._keep(model.key, known or self._measured(model, question.alias, fresh))
+            answer = known or self._measured(model, question.alias, fresh)
+            # A second measurement may be worse than the first, and the better one goes on to answer.
+            self._keep(model.key, (self._stored(model.key) if fresh else None) or answer)
+            return answer
 
     def _measured(self, model: MeasurableModel, alias: CellAlias | None, fresh: bool) -> Answer:
         if self.offline:
@@ -192,10 +198,11 @@ class MeasuringService:
         min_runs = self.protocol.runs_on(self.device)
         unstable: Answer | None = None
         for measurement in self.store.find(key, identity, epoch=epoch) if key else ():
+            # Whether it holds is for this protocol to say, whatever the one said that it was measured under.
             if self.protocol.accepts(measurement.batch, min_runs):
-                return Answer(Source.STORE, measurement)
+                return Answer(Source.STORE, replace(measurement, stable=True))
             if unstable is None and self.protocol.gives_up(measurement, min_runs):
-                unstable = Answer(Source.STORE, measurement, provisional=True)
+                unstable = Answer(Source.STORE, replace(measurement, stable=False), provisional=True)
         if unstable is not None:
             return unstable
         failures = self.store.failures(model_key=key, identity=identity) if key else []
@@ -208,6 +215,11 @@ class MeasuringService:
         """What measures; offline, what measured under this URI before."""
         return self._identity()[0]
 
+    @property
+    def epoch(self) -> DeviceEpoch:
+        """The device's system build, driver and unit; offline, those it was seen with last."""
+        return self._identity()[1]
+
     def _identity(self) -> tuple[DeviceIdentity, DeviceEpoch]:
         if self._seen is None:
             known = self.store.device_of(self.device.uri) if self.offline else None
@@ -219,7 +231,8 @@ class MeasuringService:
         return self._seen
 
     def _build(self, question: Question) -> MeasurableModel:
-        with building_on_host():
+        # A cell's build is a layer graph, the work of a millisecond; its file is rendered later, under the lock.
+        with building_on_host() if question.alias is None else nullcontext():
             return _blaming_the_architecture(question.build)
 
     def _render(self, model: MeasurableModel) -> None:
@@ -238,7 +251,7 @@ class MeasuringService:
 
     def _keep(self, key: CellAlias | str, answer: Answer) -> Answer:
         with self._lock:
-            self._memory[key] = answer
+            self._memory[key] = without_runs(answer)
         return answer
 
     def _counted(self, answer: Answer) -> Answer:
@@ -258,9 +271,19 @@ def _blaming_the_architecture(build: Callable[[], Built]) -> Built:
         return build()
     except (OSError, ImportError, MemoryError, InvalidModelError, UnknownOperationError, AttemptError):
         raise
+    except (NameError, AttributeError, TypeError, SyntaxError, AssertionError):
+        raise  # a mistake in the code that builds says nothing of the network
     except InfeasibleError:
         raise
     except LetiError as error:
         raise InfeasibleError(f"cannot be built: {error}") from error
     except Exception as error:
         raise InfeasibleError(f"cannot be built: {type(error).__name__}: {error}") from error
+
+
+def without_runs(answer: Answer) -> Answer:
+    """The answer without raw times, which the store keeps: memory over thousands of networks stays small."""
+    if answer.measurement is None:
+        return answer
+    light = tuple(replace(batch, runs_ms=None) for batch in answer.measurement.attempts)
+    return replace(answer, measurement=replace(answer.measurement, attempts=light))

@@ -47,10 +47,10 @@ class SearchCounts:
     Args:
         evaluations: asks of the optimizer.
         distinct: different cells among them.
-        anew: cells that this run of the search put on the device.
-        stored: cells that the store knew.
-        provisional: cells that broke the stability rule in every attempt.
-        infeasible: cells that could not be built or run.
+        anew: cells with figures that were made just now.
+        stored: cells with figures that were known before.
+        provisional: cells of both kinds that broke the stability rule in every attempt.
+        infeasible: the other cells: they could not be built or run.
     """
 
     evaluations: int
@@ -90,13 +90,14 @@ def search_counts(result: SearchResult) -> SearchCounts:
     first: dict[Architecture, Answer] = {}
     for step in result.steps:
         first.setdefault(step.evaluation.architecture, step.evaluation.answer)
-    sources = Counter(answer.source for answer in first.values())
+    figures = [answer for answer in first.values() if answer.measurement is not None]
+    anew = sum(answer.source is Source.DEVICE for answer in figures)
     states = Counter(answer.status for answer in first.values())
     return SearchCounts(
         evaluations=len(result.steps),
         distinct=len(first),
-        anew=sources[Source.DEVICE],
-        stored=len(first) - sources[Source.DEVICE],
+        anew=anew,
+        stored=len(figures) - anew,
         provisional=states["provisional"],
         infeasible=states["infeasible"],
     )
@@ -115,15 +116,21 @@ def flops_rank_correlation(measured: Sequence[AccuracyLatency], network: Network
     return float(spearmanr(flops, latencies).statistic)
 
 
+def failure_reasons(result: SearchResult) -> list[tuple[str, int]]:
+    """Why cells are infeasible, and how many for each reason, the most frequent first."""
+    failures = {step.evaluation.architecture: step.evaluation.answer.failure for step in result.steps}
+    return Counter(reason for reason in failures.values() if reason is not None).most_common()
+
+
 def counts_text(result: SearchResult, origin: str) -> str:
     """One sentence: what was measured anew, came from the store, is provisional or infeasible."""
     counts = search_counts(result)
     anew = f"{counts.anew} {origin} anew" if counts.anew else f"nothing {origin} anew"
     parts = [f"{anew}, {counts.stored} from the store"]
     if counts.provisional:
-        parts.append(f"{counts.provisional} of them provisional (spread above the rule in every attempt)")
+        parts.append(f"{counts.provisional} of these provisional (spread above the rule in every attempt)")
     if counts.infeasible:
-        parts.append(f"{counts.infeasible} of them infeasible")
+        parts.append(f"{counts.infeasible} infeasible")
     return f"{counts.evaluations} evaluations, {counts.distinct} different cells: {'; '.join(parts)}"
 
 

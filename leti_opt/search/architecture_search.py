@@ -7,10 +7,12 @@ optimizer with the same seed, tells it the same answers, and goes on behind the 
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any
 
 from leti_opt.architecture import Architecture
@@ -46,9 +48,13 @@ class SearchSettings:
     def __post_init__(self) -> None:
         if self.budget is None and self.time_limit_s is None:
             raise InvalidSearchError("give the search a budget or a time limit")
+        for name in ("budget", "seed", "workers"):
+            number = getattr(self, name)
+            if number is not None and not isinstance(number, int):
+                raise InvalidSearchError(f"{name} must be a whole number, not {number!r}")
         if self.budget is not None and self.budget < 1:
             raise InvalidSearchError(f"budget must be 1 evaluation or more, not {self.budget}")
-        if self.time_limit_s is not None and self.time_limit_s <= 0:
+        if self.time_limit_s is not None and not self.time_limit_s > 0:
             raise InvalidSearchError(f"the time limit must be above 0 s, not {self.time_limit_s}")
         if self.workers < 1:
             raise InvalidSearchError(f"workers must be 1 or more, not {self.workers}")
@@ -166,7 +172,11 @@ class ArchitectureSearch:
         return SearchResult(tuple(steps))
 
     def identity(self) -> dict[str, Any]:
-        """What makes two searches the same one: everything that the course of the optimizer depends on."""
+        """What makes two searches the same one: everything that the course of the optimizer depends on.
+
+        An accuracy without a ``digest`` makes each run a search of its own. So does a device's new epoch: what was
+        measured before a system update is no answer for after it.
+        """
         service = self.latency.service
         evaluator = None if self.accuracy is None else self.accuracy.accuracy
         settings = asdict(self.settings)
@@ -177,10 +187,14 @@ class ArchitectureSearch:
             "network": self.latency.network.digest,
             "renderer": self.latency.renderer,
             "device": service.identity.digest,
+            "epoch": service.epoch.digest,
+            "nevergrad": metadata.version("nevergrad"),
             "protocol": asdict(service.protocol),
             "statistic": self.latency.statistic,
             "penalty_ms": self.latency.penalty_ms,
-            "accuracy": None if evaluator is None else getattr(evaluator, "digest", repr(evaluator)),
+            # Nothing tells one callable without a digest from another, so its journal is for this run alone.
+            "accuracy": None if evaluator is None else getattr(evaluator, "digest", None) or uuid.uuid4().hex,
+            "latency_bound_ms": None if self.accuracy is None else self.accuracy.latency_bound_ms,
         }
 
     def _evaluate(self, architecture: Architecture) -> AccuracyLatency:
@@ -214,7 +228,7 @@ class ArchitectureSearch:
         optimizer = find_optimizer(self.settings.optimizer)(
             space, budget=self.settings.budget, num_workers=self.settings.workers
         )
-        if self.accuracy is not None:
+        if self.accuracy is not None and self.accuracy.latency_bound_ms is not None:
             self.accuracy.give_bounds(optimizer)
         return optimizer
 

@@ -328,10 +328,13 @@ def test_ctrl_c_keeps_everything_and_the_same_command_ends_as_if_never_stopped(
 
 def test_a_search_in_which_nothing_can_run_draws_no_picture(folder: Path) -> None:
     arguments = (*SEARCH, "--device", "replay:formula?infeasible=1", "--picture", "front.png")
-    text = leti_opt(*arguments).stdout
-    assert "5 of them infeasible" in text
+    text = leti_opt(*arguments, code=5).stdout
+    assert "nothing simulated anew, 0 from the store; 5 infeasible" in text
+    assert "infeasible, 5 cell(s): simulated refusal" in text
     assert text.endswith("no picture: no cell could be run\n")
-    assert printed_json(*arguments)["picture"] is None
+    result = printed_json(*arguments, code=5)
+    assert result["picture"] is None
+    assert list(result["failures"].values()) == [5]
     assert not list(folder.glob("*.png"))
 
 

@@ -146,6 +146,17 @@ def test_a_pickled_config_is_the_same(config: NetworkConfig) -> None:
     assert hash(copy) == hash(config)
 
 
+def test_pydantics_own_copy_has_a_digest_of_its_own_too() -> None:
+    config = NetworkConfig.small()
+    assert config.digest != config.model_copy(update={"filters": 64}).digest
+    assert config.model_copy().digest == config.digest
+
+
+def test_a_default_input_shape_follows_the_scope() -> None:
+    assert NetworkConfig.small().changed(scope="cell").input_shape == (32, 32, 32)
+    assert NetworkConfig.small(input_shape=(8, 8, 3)).changed(filters=64).input_shape == (8, 8, 3)
+
+
 def test_a_changed_copy_is_checked_anew_and_has_a_digest_of_its_own() -> None:
     config = NetworkConfig.small(operations=(SEPARABLE,))
     before = config.digest

@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import nevergrad as ng
 import pytest
@@ -29,6 +30,7 @@ from leti_opt.errors import (
     AttemptError,
     DeviceError,
     InfeasibleError,
+    InvalidConfigError,
     InvalidInputError,
     InvalidModelError,
     NotFoundError,
@@ -69,9 +71,9 @@ def test_a_new_objective_answers_from_the_store_without_building(
     def refuse(*_: object) -> None:
         raise AssertionError("built a network that the store knows")
 
-    monkeypatch.setattr("leti_opt.objective.latency.build_layer_graph", refuse)
     second = ScriptedDevice([])
     objective = objective_on(second, LatencyStore(path))
+    monkeypatch.setattr("leti_opt.objective.latency.build_layer_graph", refuse)
     assert objective(CONV) == 3.0
     assert second.loads == []
     assert objective.service.counts[Source.STORE, "measured"] == 1
@@ -178,6 +180,75 @@ def test_a_build_of_the_users_that_raises_is_infeasible_and_the_search_goes_on()
     assert evaluation.latency_ms == objective.penalty_ms
     assert "ZeroDivisionError" in str(evaluation.answer.failure)
     assert objective(1) == 1.0
+
+
+def test_a_mistake_in_the_users_code_is_no_property_of_a_network() -> None:
+    def build(_: int) -> object:
+        return undefined_name  # type: ignore[name-defined]  # noqa: F821
+
+    objective = LatencyObjective(ScriptedDevice([]), build, store=":memory:")
+    with pytest.raises(NameError):
+        objective(1)
+
+
+@pytest.mark.parametrize(
+    ("network", "renderer", "message"),
+    [
+        (NETWORK.changed(stem="maxpool3x3"), "auto", "no convolution"),
+        (NETWORK.changed(precision="int8"), "writer", "knows float32"),
+        (NETWORK, "bogus", "unknown renderer"),
+    ],
+)
+def test_a_network_of_which_no_cell_could_be_built_is_refused_at_once(
+    network: NetworkConfig, renderer: Any, message: str
+) -> None:
+    with pytest.raises(InvalidConfigError, match=message):
+        DeviceLatencyObjective(ScriptedDevice([]), network, renderer=renderer, store=":memory:")
+
+
+def test_the_protocol_that_asks_decides_whether_a_stored_measurement_holds() -> None:
+    store = LatencyStore(":memory:")
+    batches = [RunBatch.from_runs([mean] * 299 + [1.5 * mean]) for mean in (1.0, 3.0)]
+    strict = MeasurementProtocol(max_relative_std=1e-4, max_attempts=2)
+    unstable = objective_on(ScriptedDevice(batches), store, protocol=strict).evaluate(CONV)
+    assert unstable.answer.provisional
+    assert unstable.latency_ms == pytest.approx(2.0, rel=0.01)
+    loose = objective_on(ScriptedDevice([]), store).evaluate(CONV)
+    assert not loose.answer.provisional
+    assert loose.latency_ms == batches[1].mean_ms
+    again = objective_on(ScriptedDevice([]), store, protocol=strict).evaluate(CONV)
+    assert again.answer.provisional
+    assert again.latency_ms == unstable.latency_ms
+
+
+def test_retrying_what_is_unstable_happens_once_and_never_right_away() -> None:
+    store = LatencyStore(":memory:")
+    device = ScriptedDevice(lambda _: [SCATTERED] * 20)
+    first = objective_on(device, store, retry_unstable=True)
+    assert [first(CONV), first(CONV)] == pytest.approx([2.0, 2.0])
+    assert device.timed_runs == 5
+    second = objective_on(device, store, retry_unstable=True)
+    assert [second(CONV), second(CONV)] == pytest.approx([2.0, 2.0])
+    assert device.timed_runs == 10
+
+
+def test_a_worse_second_measurement_does_not_hide_the_good_one() -> None:
+    objective = objective_on(ScriptedDevice([steady(2.0), *[SCATTERED] * 5]))
+    question = objective.question(CONV)
+    objective.service.answer(question)
+    assert objective.service.answer(question, fresh=True).provisional
+    assert objective.evaluate(CONV).answer.status == "measured"
+    assert objective(CONV) == 2.0
+
+
+def test_memory_keeps_no_raw_times_and_the_store_does() -> None:
+    objective = objective_on(ScriptedDevice([RunBatch.from_runs([2.0] * 300)]))
+    evaluation = objective.evaluate(CONV)
+    assert evaluation.answer.measurement is not None
+    assert evaluation.answer.measurement.batch.runs_ms == (2.0,) * 300
+    assert objective.best().measurement.batch.runs_ms is None
+    (stored,) = objective.store.find(evaluation.answer.measurement.model_key, objective.device.identity)
+    assert stored.batch.runs_ms == (2.0,) * 300
 
 
 def test_an_operation_that_the_network_does_not_know_is_the_callers_mistake() -> None:

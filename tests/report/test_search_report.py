@@ -62,8 +62,8 @@ def test_three_kinds_of_answers_are_counted_apart() -> None:
     assert counts.infeasible == list(states.values()).count("infeasible") > 0
     text = counts_text(result, "simulated")
     assert f"{counts.anew} simulated anew, 0 from the store" in text
-    assert f"{counts.provisional} of them provisional" in text
-    assert text.endswith(f"{counts.infeasible} of them infeasible")
+    assert f"{counts.provisional} of these provisional" in text
+    assert text.endswith(f"{counts.infeasible} infeasible")
 
 
 def test_an_empty_search_is_counted_as_nothing() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from leti_opt import AccuracyLatencyObjective, Architecture, LatencyStore, NetworkConfig, SpaceDefinition
+from leti_opt.device.device import DeviceEpoch
 from leti_opt.errors import DeviceError, InvalidSearchError, UnknownOperationError
 from leti_opt.search import ArchitectureSearch, SearchSettings
 from tests.contracts.scripted_device import ScriptedDevice, steady
@@ -67,6 +67,28 @@ def test_a_search_that_lost_its_device_goes_on_where_it_was(tmp_path: Path) -> N
     assert len(steps) == 25
     with LatencyStore(path) as store:
         assert store.info().measurements == len({Architecture.parse(cell) for cell, _ in steps})
+
+
+def test_after_a_system_update_a_search_starts_anew(tmp_path: Path) -> None:
+    path = str(tmp_path / "latency.db")
+
+    def told(build: str, latency_ms: float) -> set[Any]:
+        device = ScriptedDevice(lambda _: [steady(latency_ms)], epoch=DeviceEpoch(build))
+        return {losses for _, losses in run(path, device, budget=5)}
+
+    assert told("kernel 1", 1.0) == {(1.0,)}
+    assert told("kernel 2", 3.0) == {(3.0,)}
+    assert told("kernel 1", 9.0) == {(1.0,)}
+
+
+def test_an_accuracy_without_a_digest_is_never_told_anothers_answers(tmp_path: Path) -> None:
+    store = LatencyStore(tmp_path / "latency.db")
+    for accuracy in (0.2, 0.9):
+        objective = AccuracyLatencyObjective(lambda _, share=accuracy: share, objective_on(REPLAY, store))
+        result = ArchitectureSearch(objective, SearchSettings(budget=5, seed=1)).run()
+        tried = [step for step in result.steps if step.evaluation.accuracy is not None]
+        assert tried
+        assert {step.losses[0] for step in tried} == {1.0 - accuracy}
 
 
 def test_an_optimizer_that_does_not_repeat_itself_is_told_its_journal(tmp_path: Path) -> None:
@@ -180,7 +202,7 @@ def test_killed_at_three_moments_a_search_ends_as_if_it_had_not_been(tmp_path: P
     broken.mkdir()
     expected = finished(search_command(whole, REPLAY, "--budget", "60"))
     command = search_command(broken, REPLAY, "--budget", "60")
-    for moment in sorted(random.Random(os.getpid()).sample(range(1, 50), 3)):
+    for moment in sorted(random.Random(20261123).sample(range(1, 50), 3)):
         assert killed_once_told(command, broken / "latency.db", moment) < 60
     result = finished(command)
     for part in ("steps", "front", "flops_spearman"):
