@@ -7,7 +7,7 @@ from typing import Literal
 from leti_opt.errors import InvalidConfigError
 from leti_opt.network.layer_graph import LayerGraph
 from leti_opt.network.tflite_converter import converter_version
-from leti_opt.network.tflite_writer import write_tflite, writer_version
+from leti_opt.network.tflite_writer import check_writable, write_tflite, writer_version
 
 Renderer = Literal["auto", "writer", "converter"]
 RENDERERS: tuple[Renderer, ...] = ("auto", "writer", "converter")
@@ -32,8 +32,8 @@ def check_renderer(precision: str, renderer: Renderer) -> None:
     Raises:
         InvalidConfigError: no such renderer, or the writer was asked for more than float32.
     """
-    if chosen_renderer(precision, renderer) == "writer" and precision != "float32":
-        raise InvalidConfigError(f"the direct writer knows float32, not {precision!r}; use renderer='converter'")
+    if chosen_renderer(precision, renderer) == "writer":
+        check_writable(precision)
 
 
 def renderer_version(precision: str, renderer: Renderer = "auto") -> str:

@@ -49,9 +49,18 @@ def write_tflite(graph: LayerGraph, seed: int = 0) -> bytes:
     >>> write_tflite(build_layer_graph(cell, NetworkConfig(scope="cell", filters=8)))[4:8]
     b'TFL3'
     """
-    if graph.precision != "float32":
-        raise InvalidConfigError(f"the direct writer knows float32, not {graph.precision!r}; use the converter")
+    check_writable(graph.precision)
     return _Writer(without_repeats(graph), seed).write()
+
+
+def check_writable(precision: str) -> None:
+    """Refuse what this writer does not write.
+
+    Raises:
+        InvalidConfigError: a precision other than float32.
+    """
+    if precision != "float32":
+        raise InvalidConfigError(f"the direct writer knows float32, not {precision!r}; use the converter")
 
 
 class _Writer:

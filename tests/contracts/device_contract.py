@@ -110,6 +110,8 @@ class DeviceContract:
             session.close()
         device.close()
         device.close()
+        with hold(device.resources), device.load(model) as again:
+            assert again.run(1).count >= 1, "a closed device may be used again"
 
     def test_serves_again_after_it_was_closed(self, device: Device, model: MeasurableModel) -> None:
         with hold(device.resources):

@@ -108,6 +108,7 @@ def test_the_package_gives_the_function_whatever_was_imported_first() -> None:
     script = (
         "from leti_opt.device.open_device import list_devices\n"
         "from leti_opt.device import open_device\n"
-        "open_device('host-cpu')\n"
+        "print(open_device('host-cpu').uri)\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "host-cpu\n"

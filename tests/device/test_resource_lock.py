@@ -211,8 +211,10 @@ def test_asking_for_an_earlier_name_while_holding_a_later_one_is_refused() -> No
 
 
 def test_no_resources_need_no_lock() -> None:
-    with hold([]):
-        pass
+    with hold(["phone"]), hold([]):
+        entered = True
+    assert entered
+    assert is_free("phone")
 
 
 def test_a_single_text_is_refused() -> None:
@@ -239,6 +241,7 @@ def test_builds_overlap() -> None:
     meeting.wait()
     for thread in threads:
         thread.join()
+    assert not meeting.broken, "both builds and this thread met while both held their locks"
 
 
 def cores() -> list[str]:
