@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from leti_opt.network.layer_graph import Layer, LayerGraph, LayerKind
-from leti_opt.network.weights import weight_stds
+from leti_opt.network.weights import BATCH_NORM_EPSILON, SMALL_SHIFT, weight_stds
 
 if TYPE_CHECKING:
     import keras
@@ -68,10 +68,9 @@ def _random_normal(std: float | None, seed: int) -> Any:
 
 
 def _small_shift() -> Any:
-    """A trained network adds something; the converter leaves additions of zeros out, and the file would be another."""
     import keras
 
-    return keras.initializers.Constant(0.01)
+    return keras.initializers.Constant(SMALL_SHIFT)
 
 
 def _conv(layer: Layer, inputs: list[Any], weights: Any) -> Any:
@@ -98,9 +97,9 @@ def _depthwise_conv(layer: Layer, inputs: list[Any], weights: Any) -> Any:
 
 
 def _batch_norm(layer: Layer, inputs: list[Any], _: Any) -> Any:
-    return _layers().BatchNormalization(epsilon=1e-5, momentum=0.997, beta_initializer=_small_shift(), name=layer.name)(
-        *inputs
-    )
+    return _layers().BatchNormalization(
+        epsilon=BATCH_NORM_EPSILON, momentum=0.997, beta_initializer=_small_shift(), name=layer.name
+    )(*inputs)
 
 
 def _pool(kind: Callable[..., Any], layer: Layer, inputs: list[Any]) -> Any:

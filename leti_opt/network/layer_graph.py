@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 
 class LayerKind(StrEnum):
@@ -29,6 +30,7 @@ class LayerKind(StrEnum):
     SLICE_CHANNELS = "slice_channels"
     GLOBAL_AVERAGE_POOL = "global_average_pool"
     DENSE = "dense"
+    OPAQUE = "opaque"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class Layer:
         kernel_size: side of the window of a convolution or pool; 0 for other kinds.
         stride: step of the window.
         use_bias: whether a convolution or dense layer has a bias.
+        operator: the TFLite operator that it was read from; such a layer is an operator of its own, never fused with
+            others or merged.
+        details: what the fields above do not say of a layer that was read, sorted by name.
     """
 
     name: str
@@ -52,6 +57,8 @@ class Layer:
     kernel_size: int = 0
     stride: int = 1
     use_bias: bool = False
+    operator: str = ""
+    details: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,33 +110,9 @@ class LayerGraph:
                 layer.kernel_size,
                 layer.stride,
                 layer.use_bias,
+                *([layer.operator, layer.details] if layer.operator or layer.details else []),
             ]
             for layer in self.layers
         ]
         text = json.dumps([rows, self.batch_size, self.precision])
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-_WEIGHTED = {LayerKind.CONV, LayerKind.DEPTHWISE_CONV, LayerKind.BATCH_NORM, LayerKind.DENSE}
-
-
-def without_repeats(graph: LayerGraph) -> LayerGraph:
-    """The same network without the layers that only compute again what an earlier one has.
-
-    The TF converter leaves them out too: of several ReLUs, pools, slices or sums of the same tensors one stays.
-    Layers with weights never repeat one another.
-    """
-    kept: list[Layer] = []
-    place_of: list[int] = []
-    places: dict[Layer, int] = {}
-    for position, layer in enumerate(graph.layers):
-        moved = replace(layer, inputs=tuple(place_of[source] for source in layer.inputs))
-        nameless = replace(moved, name="")
-        last = position == len(graph.layers) - 1
-        if nameless in places and layer.kind not in _WEIGHTED and not last:
-            place_of.append(places[nameless])
-            continue
-        places[nameless] = len(kept)
-        place_of.append(len(kept))
-        kept.append(moved)
-    return replace(graph, layers=tuple(kept))

@@ -47,7 +47,7 @@ def render_tflite(graph: LayerGraph, renderer: Renderer = "auto", seed: int = 0)
     The converter imports TensorFlow and takes seconds; the writer takes milliseconds.
     """
     if chosen_renderer(graph.precision, renderer) == "writer":
-        return write_tflite(graph, seed)
+        return write_tflite(graph, seed=seed)
     from leti_opt.network.keras_model import build_keras_model
     from leti_opt.network.tflite_converter import convert_tflite
 

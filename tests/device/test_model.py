@@ -84,7 +84,7 @@ def test_a_files_key_is_that_of_its_structure_wherever_it_lies(tmp_path: Path) -
     graphs = {"a.tflite": (GRAPH, 0), "b.tflite": (GRAPH, 1), "c.tflite": (replace(GRAPH, batch_size=2), 0)}
     keys = {}
     for name, (graph, seed) in graphs.items():
-        (tmp_path / name).write_bytes(write_tflite(graph, seed))
+        (tmp_path / name).write_bytes(write_tflite(graph, seed=seed))
         keys[name] = MeasurableModel.of_file(tmp_path / name).key
     assert keys["a.tflite"] == keys["b.tflite"] != keys["c.tflite"]
     content = write_tflite(GRAPH)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
 
 from leti_opt.architecture import NAS_BENCH_101_LABELS, Architecture
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.cost import network_cost
-from leti_opt.network.layer_graph import Layer, LayerGraph, LayerKind, without_repeats
+from leti_opt.network.layer_graph import Layer, LayerGraph, LayerKind
 from leti_opt.search_space.definition import NAS_BENCH_201
-from tests.reference.strategies import cells
 
 CONV3, CONV1, POOL = NAS_BENCH_101_LABELS
 INPUT = Layer("in", LayerKind.INPUT, (), (8, 8, 4))
@@ -108,44 +106,3 @@ def test_chained_adds_add_two_at_a_time() -> None:
 
     assert fan_in(True) == [2, 2, 2]
     assert fan_in(False) == [4]
-
-
-def test_only_repeated_layers_without_weights_are_left_out() -> None:
-    def layer(name: str, kind: LayerKind, *inputs: int, size: int = 0) -> Layer:
-        return Layer(name, kind, inputs, (8, 8, 4), size)
-
-    graph = LayerGraph(
-        (
-            INPUT,
-            layer("relu", LayerKind.RELU, 0),
-            layer("same", LayerKind.RELU, 0),
-            layer("pool", LayerKind.MAX_POOL, 1, size=3),
-            layer("same pool", LayerKind.MAX_POOL, 2, size=3),
-            layer("other pool", LayerKind.MAX_POOL, 2, size=2),
-            layer("conv", LayerKind.CONV, 1, size=3),
-            layer("other conv", LayerKind.CONV, 2, size=3),
-            layer("sum", LayerKind.ADD, 3, 4),
-            layer("all", LayerKind.ADD, 5, 6, 7, 8),
-        )
-    )
-    short = without_repeats(graph)
-    assert [(item.name, item.inputs) for item in short.layers] == [
-        ("in", ()),
-        ("relu", (0,)),
-        ("pool", (1,)),
-        ("other pool", (1,)),
-        ("conv", (1,)),
-        ("other conv", (1,)),
-        ("sum", (2, 2)),
-        ("all", (3, 4, 5, 6)),
-    ]
-
-
-@given(cells())
-@settings(deadline=None, max_examples=50)
-def test_leaving_repeats_out_keeps_costs_and_ends_and_is_done_after_one_pass(cell: Architecture) -> None:
-    graph = build_layer_graph(cell, NetworkConfig.small(filters=7))
-    short = without_repeats(graph)
-    assert network_cost(short) == network_cost(graph)
-    assert (short.layers[0], short.layers[-1].name) == (graph.layers[0], graph.layers[-1].name)
-    assert without_repeats(short) == short

@@ -58,7 +58,7 @@ def test_sizes_that_are_cut_off_are_structure_and_weights_are_not() -> None:
 
     def digest(filters: int, seed: int) -> str:
         config = NetworkConfig(scope="cell", filters=filters, input_shape=(4, 4, 3))
-        return structure_digest(write_tflite(build_layer_graph(cell, config), seed))
+        return structure_digest(write_tflite(build_layer_graph(cell, config), seed=seed))
 
     assert digest(5, 0) == digest(5, 1)
     assert digest(5, 0) != digest(7, 0)

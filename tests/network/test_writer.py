@@ -127,7 +127,7 @@ def test_deep_networks_give_ordinary_numbers(config: NetworkConfig) -> None:
 
 def test_the_seed_chooses_the_weights_and_nothing_else() -> None:
     graph = CASES["chained adds, batch of two"]
-    files = [write_tflite(graph, seed) for seed in (0, 0, 1)]
+    files = [write_tflite(graph, seed=seed) for seed in (0, 0, 1)]
     assert files[0] == files[1]
     assert files[0] != files[2]
     assert computation(files[0]) == computation(files[2])
