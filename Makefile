@@ -31,7 +31,11 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 benchmark: $(STAMP)
+	$(BIN)/python -m benchmarks.speed.enumeration
+	$(BIN)/python -m benchmarks.speed.table_costs
+	$(BIN)/python -m benchmarks.speed.writer
 	$(BIN)/python -m benchmarks.speed.evaluation_steps
+	$(BIN)/python -m benchmarks.summary
 
 clean:
 	rm -rf .venv demo build *.egg-info

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from leti_opt.accuracy.training import DigitsAccuracy as DigitsAccuracy
     from leti_opt.architecture import Architecture as Architecture
+    from leti_opt.architecture_table import ArchitectureTable as ArchitectureTable
     from leti_opt.device.measurement import Measurement as Measurement
     from leti_opt.device.model import MeasurableModel as MeasurableModel
     from leti_opt.device.open_device import open_device as open_device
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
     from leti_opt.network.assembly import build_layer_graph as build_layer_graph
     from leti_opt.network.config import NetworkConfig as NetworkConfig
     from leti_opt.network.cost import network_cost as network_cost
+    from leti_opt.network.gpu_support import gpu_support as gpu_support
     from leti_opt.network.keras_model import build_keras_model as build_keras_model
     from leti_opt.network.operations import Operation as Operation
+    from leti_opt.network.table_cost import TableCost as TableCost
+    from leti_opt.network.table_gpu_support import gpu_support_mask as gpu_support_mask
     from leti_opt.network.tflite_converter import convert_tflite as convert_tflite
+    from leti_opt.network.tflite_reader import read_tflite as read_tflite
     from leti_opt.network.tflite_writer import write_tflite as write_tflite
     from leti_opt.objective.accuracy_latency import AccuracyLatencyObjective as AccuracyLatencyObjective
     from leti_opt.objective.latency import DeviceLatencyObjective as DeviceLatencyObjective
@@ -29,13 +34,16 @@ if TYPE_CHECKING:
     from leti_opt.search_space.definition import NAS_BENCH_101 as NAS_BENCH_101
     from leti_opt.search_space.definition import NAS_BENCH_201 as NAS_BENCH_201
     from leti_opt.search_space.definition import SpaceDefinition as SpaceDefinition
+    from leti_opt.search_space.enumeration import enumerate_architectures as enumerate_architectures
     from leti_opt.search_space.parametrization import ArchitectureSpace as ArchitectureSpace
+    from leti_opt.search_space.size import estimate_size as estimate_size
     from leti_opt.store.latency_store import LatencyStore as LatencyStore
 
 _HOME = {
     "AccuracyLatencyObjective": "leti_opt.objective.accuracy_latency",
     "Architecture": "leti_opt.architecture",
     "ArchitectureSpace": "leti_opt.search_space.parametrization",
+    "ArchitectureTable": "leti_opt.architecture_table",
     "DeviceLatencyObjective": "leti_opt.objective.latency",
     "DigitsAccuracy": "leti_opt.accuracy.training",
     "LatencyObjective": "leti_opt.objective.latency",
@@ -48,12 +56,18 @@ _HOME = {
     "NetworkConfig": "leti_opt.network.config",
     "Operation": "leti_opt.network.operations",
     "SpaceDefinition": "leti_opt.search_space.definition",
+    "TableCost": "leti_opt.network.table_cost",
     "build_keras_model": "leti_opt.network.keras_model",
     "build_layer_graph": "leti_opt.network.assembly",
     "convert_tflite": "leti_opt.network.tflite_converter",
+    "enumerate_architectures": "leti_opt.search_space.enumeration",
+    "estimate_size": "leti_opt.search_space.size",
+    "gpu_support": "leti_opt.network.gpu_support",
+    "gpu_support_mask": "leti_opt.network.table_gpu_support",
     "measure": "leti_opt.device.protocol",
     "network_cost": "leti_opt.network.cost",
     "open_device": "leti_opt.device.open_device",
+    "read_tflite": "leti_opt.network.tflite_reader",
     "write_tflite": "leti_opt.network.tflite_writer",
 }
 

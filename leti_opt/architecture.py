@@ -81,6 +81,25 @@ class Architecture:
         # Straight into the instance's dict, since __setattr__ refuses.
         vars(self).update(adjacency=matrix, operations=names, labels=allowed)
 
+    @classmethod
+    def known_canonical(
+        cls, adjacency: Adjacency, operations: tuple[str, ...], labels: tuple[str, ...], graph_hash: str | None = None
+    ) -> Architecture:
+        """For this package: a cell that is known to be valid, pruned and canonical; nothing is checked or searched.
+
+        Args:
+            adjacency: as in the constructor, of type int8; it is kept, and made read-only.
+            operations: see there.
+            labels: see there.
+            graph_hash: the hash, where it is known.
+        """
+        cell = object.__new__(cls)
+        adjacency.setflags(write=False)
+        vars(cell).update(adjacency=adjacency, operations=operations, labels=labels, _canonical=cell)
+        if graph_hash is not None:
+            vars(cell)["graph_hash"] = graph_hash
+        return cell
+
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"an Architecture is immutable; make a new one instead of setting {name!r}")
 

@@ -7,6 +7,7 @@ Each one is also the builtin that a caller who knows nothing of this package wou
     │   ├── InvalidArchitectureError
     │   │   └── DisconnectedArchitectureError
     │   ├── InvalidDefinitionError
+    │   │   └── SpaceTooLargeError             more cells than this machine can enumerate
     │   ├── InvalidConfigError
     │   │   └── UnknownOperationError
     │   ├── InvalidModelError
@@ -17,13 +18,16 @@ Each one is also the builtin that a caller who knows nothing of this package wou
     ├── InfeasibleError (RuntimeError)         the architecture's fault: the device cannot run it
     ├── AttemptError (RuntimeError)            one attempt at measuring ended without figures
     ├── StatisticUnavailableError (LookupError) the device does not reveal this statistic
+    ├── TableFileError (OSError)               a saved table that is missing, damaged or not ours
     ├── DeviceError (OSError)                  the device's fault: gone, busy, refused
     └── StoreError (OSError)
         ├── ForeignStoreError                  the file is not a store of ours
         ├── CorruptStoreError
         └── StoreVersionError                  written by a newer leti_opt
 
-Every message says what was wrong, with which value, and what to do next.
+Every message says what was wrong, with which value, and what to do next. Two warnings tell of what went on all the
+same: :class:`SpaceSizeWarning` (an enumeration may not fit into memory) and :class:`TableCacheWarning` (a result could
+not be kept on disk, or what was kept had to be replaced); both are a UserWarning.
 """
 
 from __future__ import annotations
@@ -50,6 +54,10 @@ class DisconnectedArchitectureError(InvalidArchitectureError):
 
 class InvalidDefinitionError(InvalidInputError):
     """A search space that cannot exist."""
+
+
+class SpaceTooLargeError(InvalidDefinitionError):
+    """A search space with more cells than this machine can enumerate."""
 
 
 class InvalidConfigError(InvalidInputError):
@@ -100,6 +108,10 @@ class StatisticUnavailableError(LetiError, LookupError):
     """The device does not reveal this statistic, and we do not make one up."""
 
 
+class TableFileError(LetiError, OSError):
+    """A file of cells that is missing, damaged, not ours, or cannot be written."""
+
+
 class DeviceError(LetiError, OSError):
     """The device's fault: unplugged, busy, unauthorized. It never becomes a score."""
 
@@ -118,6 +130,14 @@ class CorruptStoreError(StoreError):
 
 class StoreVersionError(StoreError):
     """The store was written by a newer version of leti_opt."""
+
+
+class SpaceSizeWarning(UserWarning):
+    """The enumeration of a search space may need more memory than there is."""
+
+
+class TableCacheWarning(UserWarning):
+    """The cache of enumerated spaces cannot be written, or held a damaged file; the result is right all the same."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

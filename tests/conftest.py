@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 
 import pytest
@@ -33,6 +34,14 @@ def pytest_configure(config: pytest.Config) -> None:
     absent = {part for part in required_parts() if not PARTS[part]()}
     if absent:
         raise pytest.UsageError(f"LETI_REQUIRE asks for {sorted(absent)}, which this machine lacks")
+    if not hasattr(config, "workerinput"):
+        # What an earlier version of the code left in the user's cache must not answer for this one.
+        os.environ["LETI_CACHE_DIR"] = tempfile.mkdtemp(prefix="leti-opt-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["LETI_CACHE_DIR"], ignore_errors=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -52,6 +52,10 @@ def search(
     ] = "none",
     space: Annotated[str, typer.Option("--space", help="nasbench101 or nasbench201.")] = "nasbench101",
     workers: Annotated[int, typer.Option("--workers", help="Evaluations at once.")] = 1,
+    skip_forecast: Annotated[
+        str | None,
+        typer.Option(help="Skip networks that these rules forecast not to fit a GPU: paper-2020, tflite-current."),
+    ] = None,
     store: StoreOption = "latency.db",
     min_runs: MinRunsOption = None,
     picture: Annotated[Path, typer.Option("--picture", help="PNG file to draw the result to.")] = Path("search.png"),
@@ -83,7 +87,7 @@ def search(
         from leti_opt.objective.latency import DeviceLatencyObjective
         from leti_opt.search.architecture_search import ArchitectureSearch
 
-        latency = DeviceLatencyObjective(opened, config, store=results, protocol=protocol)
+        latency = DeviceLatencyObjective(opened, config, store=results, protocol=protocol, skip_forecast=skip_forecast)
         plan = ArchitectureSearch(_with_accuracy(latency, accuracy), settings, definition)
         result = run_shown(plan)
         drawn = draw(plan, result, picture)
@@ -149,7 +153,7 @@ def print_result(plan: ArchitectureSearch, result: SearchResult, picture: Path |
     typer.echo(counts_text(result, plan.latency.service.identity.origin))
     reasons = failure_reasons(result)
     for reason, cells in reasons[:_SHOWN_REASONS]:
-        typer.echo(f"  infeasible, {cells} cell(s): {reason}")
+        typer.echo(f"  {'' if reason.startswith('skipped') else 'infeasible, '}{cells} cell(s): {reason}")
     if len(reasons) > _SHOWN_REASONS:
         typer.echo(f"  and {len(reasons) - _SHOWN_REASONS} further reasons; --json lists them all")
     typer.echo(flops_text(result.measured, plan.latency.network))

@@ -158,6 +158,13 @@ class Device(ABC):
     def resources(self) -> frozenset[str]:
         """Names of the physical things that only one measurement may use at a time; empty if it uses none."""
 
+    def prepare(self, model: MeasurableModel) -> None:
+        """Build now what :meth:`load` will read, so that no time of the device goes into it.
+
+        It is called before :attr:`resources` are held, where :attr:`needs_file` is true.
+        """
+        model.prepare()
+
     @abstractmethod
     def load(self, model: MeasurableModel) -> Session:
         """Load a network.

@@ -19,8 +19,11 @@ from leti_opt.device.measurement import Metric
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.resource_lock import core_resource
 from leti_opt.device.run_batch import RunBatch
+from leti_opt.device.weights_copy import WeightsCopy
 from leti_opt.device.worker_client import WorkerClient
 from leti_opt.errors import AttemptError, DeviceError, InvalidDeviceUriError, InvalidModelError, did_you_mean
+from leti_opt.network.weights_block import open_block
+from leti_opt.network.weights_outside import tensor_name_of_key
 
 DELEGATES = ("xnnpack", "none")
 DEFAULT_DEADLINE_S = 60.0
@@ -66,6 +69,7 @@ class HostCpu(Device):
         self._deadline_s = deadline_s
         self._available = available
         self._client = WorkerClient()
+        self._weights = WeightsCopy()
         self._session: _HostCpuSession | None = None
         self.uri = self._canonical_uri()
 
@@ -107,6 +111,13 @@ class HostCpu(Device):
         cores = self._available if self._cores is None else self._cores
         return frozenset(core_resource(sibling) for core in cores for sibling in _siblings(core))
 
+    def prepare(self, model: MeasurableModel) -> None:
+        """Lay the network out over a block of random weights, where it can be; else render its file."""
+        if model.placed is None:
+            model.prepare()
+        else:
+            open_block(model.placed.needs)
+
     def load(self, model: MeasurableModel) -> Session:
         """Load a network into the child; a session of an earlier one ends.
 
@@ -115,12 +126,17 @@ class HostCpu(Device):
             InfeasibleError: LiteRT refuses it.
             AttemptError: loading crashed or hung.
             DeviceError: the child cannot be started.
+            StoreError: the folder for random weights cannot be written.
         """
         if model.path is not None and not model.path.is_file():
             raise InvalidModelError(f"{model.path} is not a file; name an existing .tflite file")
         self._session = None
         with ExitStack() as files:
-            path = files.enter_context(model.tflite_file()).absolute()
+            if model.placed is None:
+                path, input_name = files.enter_context(model.tflite_file()).absolute(), None
+            else:
+                self._let_go()
+                path, input_name = self._weights.become(model.placed, model.key), tensor_name_of_key(model.key)
             reply = self._client.load(
                 self._deadline_s + path.stat().st_size / 1e7,
                 path=str(path),
@@ -128,14 +144,28 @@ class HostCpu(Device):
                 xnnpack=self._delegate == "xnnpack",
                 cores=self._cores,
                 seed=INPUT_SEED,
+                input_name=input_name,
             )
             self._session = _HostCpuSession(self, reply, files.pop_all())
         return self._session
+
+    def _let_go(self) -> None:
+        """See to it that no interpreter has this device's copy of the weights open: its header will be another."""
+        path = self._weights.path
+        if path is None or self._client.pid is None:
+            return
+        try:
+            still_mapped = self._client.ask("unload", self._deadline_s, path=str(path))["still_mapped"]
+        except AttemptError:
+            still_mapped = True
+        if still_mapped:
+            self._client.close()
 
     def close(self) -> None:
         """End the child. May be called twice; the next :meth:`load` starts another."""
         self._session = None
         self._client.close()
+        self._weights.close()
 
 
 class _HostCpuSession(Session):

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from leti_opt.errors import InvalidModelError
 from leti_opt.network.layer_graph import LayerGraph
-from leti_opt.network.rendering import Renderer, render_tflite, renderer_version
+from leti_opt.network.rendering import Renderer, chosen_renderer, render_tflite, renderer_version
 from leti_opt.network.tflite_reader import structure_digest
+from leti_opt.network.weights_outside import PlacedNetwork, place_weights
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class MeasurableModel:
         layer_graph: its layers, where they are known.
         path: a user's ``.tflite`` file.
         render: makes the TFLite file's content, where there is no path.
+        place: makes a header over a block of random weights, where a device can measure that in place of a file.
     """
 
     key: str
@@ -40,6 +42,7 @@ class MeasurableModel:
     layer_graph: LayerGraph | None = field(default=None, compare=False, repr=False)
     path: Path | None = field(default=None, compare=False)
     render: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
+    place: Callable[[], PlacedNetwork] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of_graph(
@@ -47,6 +50,7 @@ class MeasurableModel:
     ) -> MeasurableModel:
         """A layer graph, rendered when a device asks for it; the weights' seed is no part of the key."""
         version = renderer_version(graph.precision, renderer)
+        by_writer = chosen_renderer(graph.precision, renderer) == "writer"
         return cls(
             key=_key(graph.digest, version),
             name=name,
@@ -54,6 +58,7 @@ class MeasurableModel:
             precision=graph.precision,
             layer_graph=graph,
             render=partial(render_tflite, graph, renderer, seed),
+            place=partial(place_weights, graph) if by_writer else None,
         )
 
     @classmethod
@@ -95,6 +100,11 @@ class MeasurableModel:
         if self.render is None:
             raise InvalidModelError(f"{self.name} has neither a file nor a way to render one; use MeasurableModel.of_…")
         return self.render()
+
+    @cached_property
+    def placed(self) -> PlacedNetwork | None:
+        """The network as a header over a block of weights, without the file; None where only the file will do."""
+        return None if self.place is None else self.place()
 
     def prepare(self) -> None:
         """Render now what :meth:`tflite_file` will need, so that no time of the device goes into it."""

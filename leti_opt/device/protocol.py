@@ -88,7 +88,7 @@ def measure(device: Device, model: MeasurableModel, protocol: MeasurementProtoco
     protocol = protocol or MeasurementProtocol()
     if device.needs_file:
         with building_on_host():
-            model.prepare()
+            device.prepare(model)
     with hold(device.resources):
         return _Attempts(device, model, protocol).measure()
 

@@ -5,7 +5,8 @@ unlike ``multiprocessing``, works from scripts without a ``__main__`` guard. It 
 
 Requests and replies are lines of JSON on stdin and stdout; whatever the runtime prints goes to stderr. Every request
 has a ``command`` (``load``, ``run``, ``unload``) and a ``deadline_s``. A reply is ``{"ok": {...}}``, or
-``{"refused": reason}`` where the runtime does not take the model.
+``{"refused": reason}`` where the runtime does not take the model, or ``{"mismatch": reason}`` where the loaded model is
+not the one that was asked for.
 
 It ends at the end of stdin, and by SIGALRM when a request takes longer than its deadline: so it is gone in time even
 when its parent was killed.
@@ -72,9 +73,15 @@ def _answer(runner: _Runner, request: Mapping[str, Any]) -> Reply:
     arguments = {key: value for key, value in request.items() if key not in ("command", "deadline_s")}
     try:
         return {"ok": commands[request["command"]](**arguments)}
+    except _MismatchError as error:
+        return {"mismatch": str(error)}
     except (ValueError, RuntimeError, MemoryError) as error:  # what LiteRT raises for a model that it does not take
         message = " ".join(str(error).split())
         return {"refused": message or f"{type(error).__name__} without a message"}
+
+
+class _MismatchError(Exception):
+    """The interpreter holds another model than it should."""
 
 
 class _Runner:
@@ -82,8 +89,18 @@ class _Runner:
 
     def __init__(self) -> None:
         self.interpreter: Interpreter | None = None
+        self.input_name: str | None = None
 
-    def load(self, path: str, threads: int, xnnpack: bool, cores: list[int] | None, seed: int) -> Reply:
+    def load(
+        self,
+        path: str,
+        threads: int,
+        xnnpack: bool,
+        cores: list[int] | None,
+        seed: int,
+        input_name: str | None = None,
+    ) -> Reply:
+        """Load a model; ``input_name`` is what its input must be called, for files whose header gets replaced."""
         self.unload()
         if cores is not None:
             os.sched_setaffinity(0, cores)
@@ -99,18 +116,35 @@ class _Runner:
         interpreter.allocate_tensors()
         initialization_ms = (time.perf_counter_ns() - start) / 1e6
         _fill_inputs(interpreter, seed)
-        self.interpreter = interpreter
+        self.interpreter, self.input_name = interpreter, input_name
+        self.check_input_name()
         return {"initialization_ms": initialization_ms, "peak_is_fresh": peak_is_fresh}
 
     def run(self, n: int) -> Reply:
         if self.interpreter is None:
             raise AssertionError("the client runs before it loads")
-        return {"runs_ns": _time_runs(self.interpreter, n), "peak_memory_bytes": _peak_memory_bytes()}
+        runs_ns = _time_runs(self.interpreter, n)
+        self.check_input_name()
+        return {"runs_ns": runs_ns, "peak_memory_bytes": _peak_memory_bytes()}
 
-    def unload(self) -> Reply:
+    def check_input_name(self) -> None:
+        """Names are read from the mapped file, so a header that was overwritten shows in them."""
+        if self.interpreter is None or self.input_name is None:
+            return
+        found = self.interpreter.get_input_details()[0]["name"]
+        if found != self.input_name:
+            raise _MismatchError(f"the loaded model calls its input {found!r}, not {self.input_name!r}")
+
+    def unload(self, path: str | None = None) -> Reply:
+        """Let go of the model; the reply says whether ``path`` is still mapped."""
         self.interpreter = None
         gc.collect()
-        return {}
+        return {"still_mapped": path is not None and _is_mapped(path)}
+
+
+def _is_mapped(path: str) -> bool:
+    with open("/proc/self/maps") as file:
+        return any(line.rstrip("\n").endswith(path) for line in file)
 
 
 def _time_runs(interpreter: Interpreter, n: int) -> list[int]:

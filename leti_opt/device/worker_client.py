@@ -131,6 +131,9 @@ class WorkerClient:
             raise
         if "refused" in reply:
             raise InfeasibleError(str(reply["refused"]))
+        if "mismatch" in reply:
+            self.close()
+            raise AttemptError(f"not the model that was asked for: {reply['mismatch']}")
         answer: dict[str, Any] = reply["ok"]
         return answer
 

@@ -46,7 +46,8 @@ def vertex_channels(cell: Architecture, output_channels: int) -> list[int]:
     """
     output = len(cell) - 1
     channels = [0] * len(cell)
-    feeders = [v for v in range(1, output) if cell.adjacency[v, output]]
+    edges = cell.adjacency.tolist()
+    feeders = [v for v in range(1, output) if edges[v][output]]
     if not feeders:
         return channels
     share, remainder = divmod(output_channels, len(feeders))
@@ -58,8 +59,8 @@ def vertex_channels(cell: Architecture, output_channels: int) -> list[int]:
     for position, vertex in enumerate(feeders):
         channels[vertex] = share + (position < remainder)
     for vertex in range(output - 1, 0, -1):
-        if not cell.adjacency[vertex, output]:
-            channels[vertex] = max(channels[w] for w in range(vertex + 1, output) if cell.adjacency[vertex, w])
+        if not edges[vertex][output]:
+            channels[vertex] = max([channels[w] for w in range(vertex + 1, output) if edges[vertex][w]])
     return channels
 
 
@@ -114,6 +115,7 @@ class _Assembler:
 
     def concatenating_cell(self, cell: Architecture, source: int, filters: int, name: str) -> int:
         output = len(cell) - 1
+        edges = cell.adjacency.tolist()
         channels = vertex_channels(cell, filters)
         results: dict[int, int] = {}
         for vertex in range(1, output):
@@ -121,9 +123,9 @@ class _Assembler:
             terms = [
                 self.first_channels(results[u], channels[vertex], f"{prefix}_from{u}")
                 for u in range(1, vertex)
-                if cell.adjacency[u, vertex]
+                if edges[u][vertex]
             ]
-            if cell.adjacency[0, vertex]:
+            if edges[0][vertex]:
                 terms.append(self.from_input(source, channels[vertex], prefix))
             results[vertex] = self.operation(
                 self.table[cell.operations[vertex]],
@@ -131,20 +133,21 @@ class _Assembler:
                 channels[vertex],
                 prefix,
             )
-        parts = [results[v] for v in range(1, output) if cell.adjacency[v, output]]
+        parts = [results[v] for v in range(1, output) if edges[v][output]]
         if not parts:
             return self.from_input(source, filters, f"{name}_output")
         joined = self.concatenate(parts, f"{name}_output")
-        if not cell.adjacency[0, output]:
+        if not edges[0][output]:
             return joined
         return self.sum([joined, self.from_input(source, filters, f"{name}_output")], f"{name}_output")
 
     def summing_cell(self, cell: Architecture, source: int, filters: int, name: str) -> int:
+        edges = cell.adjacency.tolist()
         results = {0: source}
         sums: dict[tuple[int, ...], int] = {}
         for vertex in range(1, len(cell)):
             prefix = f"{name}_vertex{vertex}"
-            feeders = tuple(u for u in range(vertex) if cell.adjacency[u, vertex])
+            feeders = tuple([u for u in range(vertex) if edges[u][vertex]])
             if feeders not in sums:
                 terms = [results[u] if u else self.from_input(source, filters, prefix) for u in feeders]
                 sums[feeders] = self.sum(terms, prefix)
@@ -169,26 +172,26 @@ class _Assembler:
         stride: int = 1,
     ) -> int:
         """The layers of an operation; ``channels=None`` keeps those of the source. The first window has the stride."""
-        channels = channels or self.layers[source].shape[-1]
+        height, width, depth = self.layers[source].shape
+        channels = channels or depth
         for step in operation.steps:
-            height, width, depth = self.layers[source].shape
+            own_stride = 1
             if step.kind is LayerKind.CONV:
                 depth = channels
-            own_stride = stride if step.kind in WINDOWED else 1
-            if own_stride > 1:
-                height, width, stride = -(-height // own_stride), -(-width // own_stride), 1
+            if stride > 1 and step.kind in WINDOWED:
+                height, width, own_stride, stride = -(-height // stride), -(-width // stride), stride, 1
             source = self.append(
                 step.kind,
-                [source],
+                (source,),
                 (height, width, depth),
-                f"{name}_{step.kind.value}",
+                f"{name}_{step.kind}",
                 step.kernel_size,
                 own_stride,
                 step.use_bias,
             )
-        if self.layers[source].shape[-1] != channels:
+        if depth != channels:
             raise InvalidConfigError(
-                f"operation {operation.label!r} has no convolution to turn {self.layers[source].shape[-1]} "
+                f"operation {operation.label!r} has no convolution to turn {depth} "
                 f"channels into {channels}, as {name} needs"
             )
         return source
@@ -227,6 +230,6 @@ class _Assembler:
         stride: int = 1,
         use_bias: bool = False,
     ) -> int:
-        layer = Layer(f"{name}_{len(self.layers)}", kind, tuple(sources), shape, kernel_size, stride, use_bias)
-        self.layers.append(layer)
-        return len(self.layers) - 1
+        place = len(self.layers)
+        self.layers.append(Layer(f"{name}_{place}", kind, tuple(sources), shape, kernel_size, stride, use_bias))
+        return place

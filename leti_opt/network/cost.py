@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from typing import overload
 
 from leti_opt.architecture import Architecture
+from leti_opt.architecture_table import ArchitectureTable
 from leti_opt.errors import InvalidInputError
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.layer_graph import Layer, LayerGraph, LayerKind
-from leti_opt.network.operator_plan import plan_operators
+from leti_opt.network.operator_plan import OperatorPlan, plan_operators
+from leti_opt.network.read_layers import check_sizes, detail, output_bytes, read_multiply_accumulates, read_parameters
+from leti_opt.network.table_cost import TableCost, table_cost
 
 
 @dataclass(frozen=True)
@@ -21,8 +25,9 @@ class NetworkCost:
     Args:
         flops: 2 x multiply-accumulates of convolutions and dense layers, for one run (all images of the batch).
         parameters: trainable ones; batch norm's moving statistics do not count.
-        peak_memory_bytes: the largest sum of live activation tensors in the file's order of execution, for all images
-            of the batch, without what kernels need for themselves.
+        peak_memory_bytes: the largest sum of live activation tensors in the order of execution of our writer's file,
+            for all images of the batch, without what kernels need for themselves. The converter orders operators in its
+            own way.
     """
 
     flops: int
@@ -30,26 +35,89 @@ class NetworkCost:
     peak_memory_bytes: int
 
 
-def network_cost(network: LayerGraph | Architecture, config: NetworkConfig | None = None) -> NetworkCost:
-    """FLOPs, parameters and peak memory of a layer graph, or of an architecture with its config.
+@overload
+def network_cost(network: LayerGraph | Architecture, config: NetworkConfig | None = None) -> NetworkCost: ...
+
+
+@overload
+def network_cost(network: ArchitectureTable, config: NetworkConfig | None = None) -> TableCost: ...
+
+
+def network_cost(
+    network: LayerGraph | Architecture | ArchitectureTable, config: NetworkConfig | None = None
+) -> NetworkCost | TableCost:
+    """FLOPs, parameters and peak memory of a layer graph, of an architecture, or of every row of a table.
+
+    Of a graph that was read from a file, parameters are the weights and biases that the file holds for its convolutions
+    and dense layers: batch norm is folded into them.
+
+    Args:
+        network: a layer graph stands for itself; cells are laid out with the config.
+        config: how cells become networks.
+
+    Raises:
+        InvalidInputError: no config for an architecture or a table.
+        InvalidConfigError: the config does not fit a cell, or a table's costs may be beyond 64 bits.
+        UnknownOperationError: the config knows no layers for an operation.
 
     >>> cell = Architecture.parse("0-1,1-2:conv3x3-bn-relu")
     >>> network_cost(cell, NetworkConfig(scope="cell", filters=8, input_shape=(4, 4, 8)))
     NetworkCost(flops=20480, parameters=672, peak_memory_bytes=1536)
+    >>> network_cost(ArchitectureTable.from_architectures([cell, cell]), NetworkConfig.small()).parameters
+    array([51114, 51114])
     """
-    if isinstance(network, Architecture):
+    if not isinstance(network, LayerGraph):
         if config is None:
             raise InvalidInputError("the cost of an architecture needs a NetworkConfig")
+        if isinstance(network, ArchitectureTable):
+            return table_cost(network, config, bytes_per_activation(config.precision))
         network = build_layer_graph(network, config)
+    check_sizes(network)
     flops = sum(_multiply_accumulates(network, layer) for layer in network.layers)
     parameters = sum(_parameters(network, layer) for layer in network.layers)
-    return NetworkCost(2 * flops * network.batch_size, parameters, _peak_memory_bytes(network))
+    return NetworkCost(2 * flops, parameters, _peak_memory_bytes(network))
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer's share of the costs.
+
+    Args:
+        name: the layer's.
+        kind: what it computes.
+        shape: of its output, without the batch.
+        flops: 2 x its multiply-accumulates, for all images of the batch.
+        parameters: its trainable ones.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    flops: int
+    parameters: int
+
+
+def layer_costs(graph: LayerGraph) -> tuple[LayerCost, ...]:
+    """Every layer with its FLOPs and parameters; they add up to those of :func:`network_cost`."""
+    return tuple(
+        LayerCost(
+            layer.name,
+            layer.operator or layer.kind.value,
+            layer.shape,
+            2 * _multiply_accumulates(graph, layer),
+            _parameters(graph, layer),
+        )
+        for layer in graph.layers
+    )
 
 
 def _multiply_accumulates(graph: LayerGraph, layer: Layer) -> int:
+    """Of one layer, for the whole batch."""
+    if layer.operator:
+        return read_multiply_accumulates(graph, layer)
     if layer.kind not in (LayerKind.CONV, LayerKind.DEPTHWISE_CONV, LayerKind.DENSE):
         return 0
-    positions = math.prod(layer.shape[:-1])
+    positions = graph.batch_size * math.prod(layer.shape[:-1])
     return positions * _kernel_weights(graph, layer)
 
 
@@ -63,6 +131,8 @@ def _kernel_weights(graph: LayerGraph, layer: Layer) -> int:
 
 
 def _parameters(graph: LayerGraph, layer: Layer) -> int:
+    if layer.operator:
+        return read_parameters(graph, layer)
     if layer.kind is LayerKind.BATCH_NORM:
         return 2 * layer.shape[-1]
     if layer.kind not in (LayerKind.CONV, LayerKind.DEPTHWISE_CONV, LayerKind.DENSE):
@@ -74,13 +144,13 @@ def _parameters(graph: LayerGraph, layer: Layer) -> int:
 def _peak_memory_bytes(graph: LayerGraph) -> int:
     """Largest sum of activation tensors that are alive at once, operator by operator of the file.
 
-    A tensor lives from the operator that writes it to the last that reads it. The network's input lives to the end,
-    since the runtime leaves it as it is, and so does the output.
+    A tensor lives from the operator that writes it to the last that reads it. The network's inputs live to the end,
+    since the runtime leaves them as they are, and so do the outputs.
     """
     plan = plan_operators(graph)
-    size = [math.prod(shape) * graph.batch_size * bytes_per_activation(graph.precision) for shape in plan.shapes]
+    size = _tensor_bytes(plan)
     readers = [tensor for operator in plan.operators for tensor in operator.inputs]
-    unread = Counter([*readers, plan.output, *plan.inputs])
+    unread = Counter([*readers, *_outputs(plan), *plan.inputs])
     live = sum(size[tensor] for tensor in plan.inputs)
     peak = live
     for operator in plan.operators:
@@ -89,6 +159,20 @@ def _peak_memory_bytes(graph: LayerGraph) -> int:
         unread.subtract(operator.inputs)
         live -= sum(size[tensor] for tensor in {*operator.inputs, operator.output} if not unread[tensor])
     return peak
+
+
+def _tensor_bytes(plan: OperatorPlan) -> list[int]:
+    graph = plan.graph
+    if any(layer.operator or layer.details for layer in graph.layers):
+        # Layers that were read are never fused or merged, so that each is a tensor of the plan.
+        return [output_bytes(graph, layer) for layer in graph.layers]
+    return [math.prod(shape) * graph.batch_size * bytes_per_activation(graph.precision) for shape in plan.shapes]
+
+
+def _outputs(plan: OperatorPlan) -> list[int]:
+    """Tensors that live to the end because the caller reads them."""
+    marked = [place for place, layer in enumerate(plan.graph.layers) if detail(layer, "graph_output") is not None]
+    return marked or [plan.output]
 
 
 def bytes_per_activation(precision: str) -> int:

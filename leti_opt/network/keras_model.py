@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from leti_opt.network.layer_graph import Layer, LayerGraph, LayerKind
+from leti_opt.network.layer_graph import Layer, LayerGraph, LayerKind, check_built
 from leti_opt.network.weights import BATCH_NORM_EPSILON, SMALL_SHIFT, weight_stds
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ def build_keras_model(graph: LayerGraph, seed: int = 0) -> keras.Model:
 
     Returns:
         a model with a static batch dimension, without softmax, built on Keras's TensorFlow backend.
+
+    Raises:
+        InvalidInputError: the graph was read from a file.
     """
+    check_built(graph)
     import keras
 
     build, stds = _builders(), weight_stds(graph)

@@ -14,6 +14,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from leti_opt.errors import InvalidInputError
+
 
 class LayerKind(StrEnum):
     """What a layer computes."""
@@ -32,8 +34,11 @@ class LayerKind(StrEnum):
     DENSE = "dense"
     OPAQUE = "opaque"
 
+    # Enum's own is Python code, and building a network asks for it a thousand times.
+    __hash__ = str.__hash__
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, init=False)
 class Layer:
     """One layer. Convolutions and pools pad so that only the stride shrinks the image ("same").
 
@@ -60,6 +65,31 @@ class Layer:
     operator: str = ""
     details: tuple[tuple[str, Any], ...] = ()
 
+    def __init__(
+        self,
+        name: str,
+        kind: LayerKind,
+        inputs: tuple[int, ...],
+        shape: tuple[int, ...],
+        kernel_size: int = 0,
+        stride: int = 1,
+        use_bias: bool = False,
+        operator: str = "",
+        details: tuple[tuple[str, Any], ...] = (),
+    ) -> None:
+        # Straight into the instance's dict, since __setattr__ refuses; field by field it would take twice as long.
+        vars(self).update(
+            name=name,
+            kind=kind,
+            inputs=inputs,
+            shape=shape,
+            kernel_size=kernel_size,
+            stride=stride,
+            use_bias=use_bias,
+            operator=operator,
+            details=details,
+        )
+
 
 @dataclass(frozen=True)
 class LayerGraph:
@@ -82,8 +112,11 @@ class LayerGraph:
         if not self.layers or self.layers[0].kind is not LayerKind.INPUT:
             raise ValueError("a layer graph begins with its input layer")
         for position, layer in enumerate(self.layers):
-            if any(not 0 <= source < position for source in layer.inputs):
-                raise ValueError(f"layer {layer.name!r} at {position} refers to {layer.inputs}, not to earlier layers")
+            for source in layer.inputs:
+                if not 0 <= source < position:
+                    raise ValueError(
+                        f"layer {layer.name!r} at {position} refers to {layer.inputs}, not to earlier layers"
+                    )
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -116,3 +149,20 @@ class LayerGraph:
         ]
         text = json.dumps([rows, self.batch_size, self.precision])
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_built(graph: LayerGraph) -> None:
+    """Refuse a graph that was read from a file where one is needed that can be written or built.
+
+    Raises:
+        InvalidInputError: a layer was read from a file; names the first.
+
+    >>> check_built(LayerGraph((Layer("input", LayerKind.INPUT, (), (8, 8, 3)),)))
+    """
+    for layer in graph.layers:
+        if layer.operator:
+            raise InvalidInputError(
+                f"layer {layer.name!r} ({layer.operator}) was read from a file, and such layers cannot be written or "
+                "built again: their weights stay in the file; keep the file, or take single operators from it with "
+                "cut_operators"
+            )

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leti_opt.network.layer_graph import LayerKind
+from leti_opt.network.noise import NoiseSource
 from leti_opt.network.operator_plan import OperatorPlan, PlannedOperator
 from leti_opt.network.weights import BATCH_NORM_EPSILON, SMALL_SHIFT, NetworkWeights, check_weights, weight_stds
 
-_FRESH_BATCH_NORM = 1 / math.sqrt(1 + BATCH_NORM_EPSILON)
+FRESH_BATCH_NORM = 1 / math.sqrt(1 + BATCH_NORM_EPSILON)
+"""What an untrained batch norm multiplies with."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,27 +94,25 @@ def _factor_and_shift(arrays: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np
 def random_constants(plan: OperatorPlan, seed: int = 0) -> tuple[OperatorConstants, ...]:
     """Seeded random constants of every operator: each has its own, scaled so that activations keep an ordinary size."""
     stds = weight_stds(plan.graph)
-    return tuple(_random(plan, operator, stds, seed) for operator in plan.operators)
+    noise = NoiseSource([seed])
+    shapes = [kernel_shape(plan, operator) if operator.layer in stds else None for operator in plan.operators]
+    # All kernels lie in one array: a large one comes from the system in fewer and larger pieces.
+    rest = np.empty(sum(math.prod(shape) for shape in shapes if shape is not None), np.float32)
+    constants = []
+    for operator, shape in zip(plan.operators, shapes, strict=True):
+        kernel = None
+        if shape is not None:
+            kernel, rest = rest[: math.prod(shape)], rest[math.prod(shape) :]
+            noise.fill(kernel, stds[operator.layer] * FRESH_BATCH_NORM ** len(operator.batch_norms))
+            kernel = kernel.reshape(shape)
+        elif operator.name == "MUL":
+            kernel = np.full(plan.shapes[operator.output][-1], FRESH_BATCH_NORM, np.float32)
+        constants.append(OperatorConstants(kernel, _fresh_bias(plan, operator)))
+    return tuple(constants)
 
 
-def _random(plan: OperatorPlan, operator: PlannedOperator, stds: dict[int, float], seed: int) -> OperatorConstants:
-    layer = plan.graph.layers[operator.layer]
-    biases = bias_size(plan, operator)
-    shift = operator.batch_norms or layer.kind in (LayerKind.BATCH_NORM, LayerKind.DENSE)
-    bias = None if biases is None else np.full(biases, SMALL_SHIFT if shift else 0.0, np.float32)
-    shape = kernel_shape(plan, operator)
-    if shape is None:
-        return OperatorConstants(bias=bias)
-    if operator.name == "MUL":
-        return OperatorConstants(np.full(shape, _FRESH_BATCH_NORM, np.float32))
-    std = stds[operator.layer] * _FRESH_BATCH_NORM ** len(operator.batch_norms)
-    return OperatorConstants(_uniform(shape, std, np.random.default_rng([seed, operator.layer])), bias)
-
-
-def _uniform(shape: tuple[int, ...], std: float, generator: np.random.Generator) -> NDArray[np.float32]:
-    """Uniform noise around 0: as good as normal noise for timing, and drawn in a quarter of the time."""
-    half_width = np.float32(math.sqrt(3) * std)
-    noise = generator.random(shape, np.float32)
-    noise *= 2 * half_width
-    noise -= half_width
-    return noise
+def _fresh_bias(plan: OperatorPlan, operator: PlannedOperator) -> NDArray[np.float32] | None:
+    kind = plan.graph.layers[operator.layer].kind
+    size = bias_size(plan, operator)
+    shifts = operator.batch_norms or kind in (LayerKind.BATCH_NORM, LayerKind.DENSE)
+    return None if size is None else np.full(size, SMALL_SHIFT if shifts else 0.0, np.float32)

@@ -196,11 +196,10 @@ class _Planner:
 
 def _only_followers(graph: LayerGraph, first: list[int]) -> dict[int, int]:
     """The layer that alone reads a result, once; repeats do not read, and what was read from a file is not fused."""
-    readers: dict[int, int | None] = {}
+    readers: dict[int, int] = {}
     for position, layer in enumerate(graph.layers):
         if first[position] == position:
             for source in layer.inputs:
-                readers[first[source]] = None if first[source] in readers else position
-    return {
-        source: reader for source, reader in readers.items() if reader is not None and not graph.layers[reader].operator
-    }
+                read = first[source]
+                readers[read] = -1 if read in readers else position
+    return {source: reader for source, reader in readers.items() if reader >= 0 and not graph.layers[reader].operator}

@@ -7,20 +7,25 @@ from typing import Literal
 from leti_opt.errors import InvalidConfigError
 from leti_opt.network.layer_graph import LayerGraph
 from leti_opt.network.tflite_converter import converter_version
-from leti_opt.network.tflite_writer import check_writable, write_tflite, writer_version
+from leti_opt.network.tflite_writer import (
+    WRITABLE_PRECISIONS,
+    check_writable,
+    write_tflite,
+    writer_version,
+)
 
 Renderer = Literal["auto", "writer", "converter"]
 RENDERERS: tuple[Renderer, ...] = ("auto", "writer", "converter")
 
 
 def chosen_renderer(precision: str, renderer: Renderer = "auto") -> Literal["writer", "converter"]:
-    """``auto`` takes the direct writer where it can (float32) and the TF converter elsewhere.
+    """``auto`` takes the direct writer where it can (all but ``dynamic``) and the TF converter elsewhere.
 
     Raises:
         InvalidConfigError: no such renderer.
     """
     if renderer == "auto":
-        return "writer" if precision == "float32" else "converter"
+        return "writer" if precision in WRITABLE_PRECISIONS else "converter"
     if renderer not in RENDERERS:
         raise InvalidConfigError(f"unknown renderer {renderer!r}; known: {', '.join(RENDERERS)}")
     return renderer
@@ -30,7 +35,7 @@ def check_renderer(precision: str, renderer: Renderer) -> None:
     """Refuse a renderer that cannot write this precision, before anything is built.
 
     Raises:
-        InvalidConfigError: no such renderer, or the writer was asked for more than float32.
+        InvalidConfigError: no such renderer, or the writer was asked for one that it does not write.
     """
     if chosen_renderer(precision, renderer) == "writer":
         check_writable(precision)

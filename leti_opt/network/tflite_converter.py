@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leti_opt.errors import InvalidInputError, did_you_mean
+from leti_opt.network.calibration import noise_batches
 
 if TYPE_CHECKING:
     import keras
@@ -92,11 +93,7 @@ def _calibration(
     shape = (batch or 1, *image)
 
     def batches() -> Iterator[list[Any]]:
-        if representative is not None:
-            yield from ([np.asarray(batch, dtype=np.float32)] for batch in representative)
-            return
-        noise = np.random.default_rng(seed)
-        for _ in range(8):
-            yield [noise.standard_normal(shape).astype(np.float32)]
+        given = noise_batches(shape, seed) if representative is None else representative
+        yield from ([np.asarray(batch, dtype=np.float32)] for batch in given)
 
     return batches

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,31 +25,78 @@ SMALL_SHIFT = 0.01
 """Random networks add this where a trained one would add something: the TF converter leaves additions of zeros out, and
 the file would be another."""
 
-_WEIGHTED = (LayerKind.CONV, LayerKind.DEPTHWISE_CONV, LayerKind.DENSE)
+_WEIGHTED = frozenset({LayerKind.CONV, LayerKind.DEPTHWISE_CONV, LayerKind.DENSE})
 
 
 def weight_stds(graph: LayerGraph) -> dict[int, float]:
-    """Standard deviation of the random weights of each convolution and dense layer, by position.
+    """Standard deviation of the random weights of each convolution and dense layer, by position."""
+    return scale_weights(graph)[0]
 
-    An estimate of each tensor's mean and variance is carried along the layers: sums add them up, ReLU turns variance
-    into mean. Weights are scaled by it so that every convolution gives back about mean 0 and variance 1, whatever was
-    summed before. One scale for all would explode or die out over the depth.
+
+def activation_moments(graph: LayerGraph) -> list[tuple[float, float]]:
+    """An estimate of the mean and variance of each layer's result, with random weights and standard normal input."""
+    return scale_weights(graph)[1]
+
+
+def scale_weights(
+    graph: LayerGraph, available: Callable[[float], float] | None = None
+) -> tuple[dict[int, float], list[tuple[float, float]]]:
+    """Standard deviations of the random weights by layer, and each layer's estimated mean and variance with them.
+
+    An estimate of what weights are multiplied with is carried along the layers: sums add mean and variance up (terms
+    that stem from one layer grow together), ReLU turns variance into mean. Weights are scaled by it so that every
+    convolution gives back about mean 0 and variance 1, whatever was summed before. One scale for all would explode or
+    die out over the depth.
+
+    Args:
+        graph: the network.
+        available: gives the standard deviation that there is for one that is wanted. What is off enters the estimate,
+            so that the next layer makes up for it.
     """
     moments: list[tuple[float, float]] = []
     stds: dict[int, float] = {}
+    origins: list[dict[int, int]] = []
     for position, layer in enumerate(graph.layers):
-        inputs = [moments[source] for source in layer.inputs]
-        if layer.kind in _WEIGHTED:
-            stds[position] = 1 / math.sqrt(_fan_in(graph, layer) * max(_square(inputs[0]), 1e-6))
+        kind = layer.kind
+        origins.append(_origins(layer, position, origins))
+        if kind is LayerKind.INPUT:
             moments.append((0.0, 1.0))
-        elif layer.kind is LayerKind.RELU:
-            square = _square(inputs[0])
+        elif kind in _WEIGHTED:
+            source = layer.inputs[0]
+            mean, variance = moments[source]
+            fan_in = _fan_in(layer, graph.layers[source].shape[-1])
+            wanted = 1 / math.sqrt(fan_in * max(mean * mean + variance, 1e-6))
+            stds[position] = used = available(wanted) if available else wanted
+            moments.append((0.0, (used / wanted) ** 2))
+        elif kind is LayerKind.RELU:
+            mean, variance = moments[layer.inputs[0]]
+            square = mean * mean + variance
             moments.append((math.sqrt(square / (2 * math.pi)), square * (0.5 - 0.5 / math.pi)))
-        elif layer.kind is LayerKind.ADD:
-            moments.append((sum(mean for mean, _ in inputs), sum(var for _, var in inputs)))
+        elif kind is LayerKind.ADD:
+            terms = [(times, *moments[origin]) for origin, times in origins[position].items()]
+            mean = sum([times * mean for times, mean, _ in terms])
+            moments.append((mean, sum([times * times * variance for times, _, variance in terms])))
+        elif len(layer.inputs) == 1:
+            moments.append(moments[layer.inputs[0]])
         else:
-            moments.append(max(inputs, key=_square, default=(0.0, 1.0)))
-    return stds
+            moments.append(max([moments[source] for source in layer.inputs], key=_square, default=(0.0, 1.0)))
+    return stds, moments
+
+
+_KEEPING = frozenset({LayerKind.MAX_POOL, LayerKind.AVERAGE_POOL, LayerKind.BATCH_NORM, LayerKind.SLICE_CHANNELS})
+
+
+def _origins(layer: Layer, position: int, origins: list[dict[int, int]]) -> dict[int, int]:
+    """The independent layers that a result is a sum of, and how often each enters."""
+    if layer.kind in _KEEPING:
+        return origins[layer.inputs[0]]
+    if layer.kind is not LayerKind.ADD:
+        return {position: 1}
+    found: dict[int, int] = {}
+    for source in layer.inputs:
+        for origin, times in origins[source].items():
+            found[origin] = found.get(origin, 0) + times
+    return found
 
 
 def _square(moments: tuple[float, float]) -> float:
@@ -57,8 +104,8 @@ def _square(moments: tuple[float, float]) -> float:
     return mean**2 + variance
 
 
-def _fan_in(graph: LayerGraph, layer: Layer) -> int:
-    channels = next(graph.input_shapes(layer))[-1]
+def _fan_in(layer: Layer, channels: int) -> int:
+    """How many inputs each output sums."""
     if layer.kind is LayerKind.DENSE:
         return channels
     return layer.kernel_size**2 * (1 if layer.kind is LayerKind.DEPTHWISE_CONV else channels)

@@ -18,6 +18,8 @@ from leti_opt.device.run_batch import STATISTICS
 from leti_opt.errors import InfeasibleError, InvalidInputError, InvalidModelError, NotFoundError, did_you_mean
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
+from leti_opt.network.gpu_rules import rule_set
+from leti_opt.network.gpu_support import gpu_support
 from leti_opt.network.layer_graph import LayerGraph
 from leti_opt.network.rendering import Renderer, check_renderer, renderer_version
 from leti_opt.objective.measuring import Answer, MeasuringService, Question, Source, without_runs
@@ -217,6 +219,9 @@ class DeviceLatencyObjective(LatencyObjective[Architecture]):
         device: a URI such as ``"host-cpu?threads=2"``, or an open device.
         network: how cells become networks.
         renderer: the way to a TFLite file: ``"writer"``, ``"converter"``, or ``"auto"``.
+        skip_forecast: rules of :func:`~leti_opt.network.gpu_support.gpu_support`. Networks that they forecast not to
+            fit a phone's GPU are answered like infeasible ones, without asking the device; nothing is stored of them.
+            By default every network is tried: the device's verdict decides.
         settings: as for :class:`LatencyObjective`.
 
     >>> import nevergrad as ng
@@ -237,10 +242,14 @@ class DeviceLatencyObjective(LatencyObjective[Architecture]):
         network: NetworkConfig | None = None,
         *,
         renderer: Renderer = "auto",
+        skip_forecast: str | None = None,
         **settings: Any,
     ) -> None:
         self.network = network or NetworkConfig()
         self.renderer = renderer
+        self.skip_forecast = skip_forecast
+        if skip_forecast is not None:
+            rule_set(skip_forecast)
         check_renderer(self.network.precision, renderer)
         build_layer_graph(Architecture.parse("0-1:"), self.network)
         super().__init__(device, self._graph, **settings)
@@ -251,7 +260,14 @@ class DeviceLatencyObjective(LatencyObjective[Architecture]):
             raise InvalidInputError(
                 f"the objective takes an Architecture, not {type(value).__name__}; optimize over ArchitectureSpace()"
             )
-        return cell_question(value, self.network, self.renderer)
+        question = cell_question(value, self.network, self.renderer)
+        return question if self.skip_forecast is None else replace(question, refusal=self._forecast_refusal)
+
+    def _forecast_refusal(self, model: MeasurableModel) -> str | None:
+        assert model.layer_graph is not None
+        assert self.skip_forecast is not None
+        refusals = gpu_support(model.layer_graph, self.skip_forecast).refusals
+        return f"skipped, forecast {self.skip_forecast}: {refusals[0].reason}" if refusals else None
 
     def _graph(self, value: Architecture) -> LayerGraph:
         return build_layer_graph(value, self.network)

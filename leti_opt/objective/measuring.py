@@ -36,6 +36,7 @@ class Source(StrEnum):
     DEVICE = "device"
     STORE = "store"
     MEMORY = "memory"
+    FORECAST = "forecast"
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,13 @@ class Question:
         name: what people call it.
         build: makes the model; called only if nothing is known yet.
         alias: the cell and network that it is made of, by which a store finds it without building.
+        refusal: why the model shall be skipped without asking the device, or None; not asked where a result is known.
     """
 
     name: str
     build: Callable[[], MeasurableModel]
     alias: CellAlias | None = None
+    refusal: Callable[[MeasurableModel], str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,17 +64,24 @@ class Answer:
         source: where it comes from.
         measurement: all the numbers; None for an infeasible network.
         provisional: whether the measurement breaks the protocol's rule with its attempts used up.
-        failure: why the network is infeasible.
+        failure: why the network is infeasible, or was skipped.
+        skipped: whether only a forecast says so. The device was not asked, and nothing is stored.
     """
 
     source: Source
     measurement: Measurement | None = None
     provisional: bool = False
     failure: str | None = None
+    skipped: bool = False
 
     @property
     def status(self) -> str:
-        """``measured``, ``provisional`` or ``infeasible``; by a device that only simulates or replays, that word."""
+        """``measured``, ``provisional``, ``infeasible`` or ``skipped``.
+
+        By a device that only simulates or replays, that word instead of ``measured``.
+        """
+        if self.skipped:
+            return "skipped"
         if self.measurement is None:
             return "infeasible"
         if self.provisional:
@@ -152,10 +162,14 @@ class MeasuringService:
             known = None if fresh else self._remembered(model.key) or self._stored(model.key)
             if known is not None and question.alias is not None:
                 self.store.add_alias(question.alias, model)
-            answer = known or self._measured(model, question.alias, fresh)
+            answer = known or self._skipped(question, model) or self._measured(model, question.alias, fresh)
             # A second measurement may be worse than the first, and the better one goes on to answer.
             self._keep(model.key, (self._stored(model.key) if fresh else None) or answer)
             return answer
+
+    def _skipped(self, question: Question, model: MeasurableModel) -> Answer | None:
+        reason = question.refusal(model) if question.refusal is not None else None
+        return None if reason is None else Answer(Source.FORECAST, failure=reason, skipped=True)
 
     def _measured(self, model: MeasurableModel, alias: CellAlias | None, fresh: bool) -> Answer:
         if self.offline:
@@ -237,7 +251,7 @@ class MeasuringService:
 
     def _render(self, model: MeasurableModel) -> None:
         with building_on_host():
-            _blaming_the_architecture(model.prepare)
+            _blaming_the_architecture(lambda: self.device.prepare(model))
 
     def _not_stored(self, name: str) -> NotFoundError:
         return NotFoundError(

@@ -50,7 +50,8 @@ class SearchCounts:
         anew: cells with figures that were made just now.
         stored: cells with figures that were known before.
         provisional: cells of both kinds that broke the stability rule in every attempt.
-        infeasible: the other cells: they could not be built or run.
+        infeasible: cells that could not be built or run.
+        skipped: cells that a forecast ruled out.
     """
 
     evaluations: int
@@ -59,6 +60,7 @@ class SearchCounts:
     stored: int
     provisional: int
     infeasible: int
+    skipped: int
 
 
 def front_rows(front: Sequence[AccuracyLatency], network: NetworkConfig) -> list[FrontRow]:
@@ -100,6 +102,7 @@ def search_counts(result: SearchResult) -> SearchCounts:
         stored=len(figures) - anew,
         provisional=states["provisional"],
         infeasible=states["infeasible"],
+        skipped=states["skipped"],
     )
 
 
@@ -123,7 +126,7 @@ def failure_reasons(result: SearchResult) -> list[tuple[str, int]]:
 
 
 def counts_text(result: SearchResult, origin: str) -> str:
-    """One sentence: what was measured anew, came from the store, is provisional or infeasible."""
+    """One sentence: what was measured anew, came from the store, is provisional, infeasible or skipped."""
     counts = search_counts(result)
     anew = f"{counts.anew} {origin} anew" if counts.anew else f"nothing {origin} anew"
     parts = [f"{anew}, {counts.stored} from the store"]
@@ -131,6 +134,8 @@ def counts_text(result: SearchResult, origin: str) -> str:
         parts.append(f"{counts.provisional} of these provisional (spread above the rule in every attempt)")
     if counts.infeasible:
         parts.append(f"{counts.infeasible} infeasible")
+    if counts.skipped:
+        parts.append(f"{counts.skipped} skipped on a forecast")
     return f"{counts.evaluations} evaluations, {counts.distinct} different cells: {'; '.join(parts)}"
 
 

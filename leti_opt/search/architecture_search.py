@@ -192,6 +192,7 @@ class ArchitectureSearch:
             "protocol": asdict(service.protocol),
             "statistic": self.latency.statistic,
             "penalty_ms": self.latency.penalty_ms,
+            "skip_forecast": self.latency.skip_forecast,
             # Nothing tells one callable without a digest from another, so its journal is for this run alone.
             "accuracy": None if evaluator is None else getattr(evaluator, "digest", None) or uuid.uuid4().hex,
             "latency_bound_ms": None if self.accuracy is None else self.accuracy.latency_bound_ms,

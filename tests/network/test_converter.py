@@ -120,19 +120,19 @@ def test_an_unknown_precision_is_refused_with_the_nearest() -> None:
         convert_tflite(None, "int4")
 
 
-def test_floats_are_written_and_the_rest_is_converted() -> None:
-    assert chosen_renderer("float32") == "writer"
-    assert {chosen_renderer(precision) for precision in PRECISIONS[1:]} == {"converter"}
+def test_what_the_writer_cannot_write_is_converted() -> None:
+    ways = {precision: chosen_renderer(precision) for precision in PRECISIONS}
+    assert ways == {"float32": "writer", "float16": "writer", "dynamic": "converter", "int8": "writer"}
     assert chosen_renderer("float32", "converter") == "converter"
     with pytest.raises(InvalidConfigError, match="unknown renderer 'fast'; known: auto, writer, converter"):
         chosen_renderer("float32", "fast")
 
 
 def test_versions_of_the_two_ways_differ_and_name_their_tools() -> None:
-    assert "litert" in renderer_version("float32")
-    assert "tensorflow" not in renderer_version("float32")
-    assert renderer_version("int8") == renderer_version("float32", "converter")
-    assert "keras/" in renderer_version("int8")
+    assert renderer_version("float32").startswith("tflite-writer/")
+    assert renderer_version("float16") == renderer_version("int8") == renderer_version("float32")
+    assert renderer_version("dynamic") == renderer_version("float32", "converter")
+    assert "keras/" in renderer_version("dynamic")
 
 
 def test_rendering_takes_the_chosen_way() -> None:
@@ -140,5 +140,7 @@ def test_rendering_takes_the_chosen_way() -> None:
 
 
 @needs_tensorflow
-def test_rendering_int8_takes_the_converter() -> None:
-    assert input_type(render_tflite(replace(GRAPH, precision="int8"))) is np.int8
+def test_rendering_takes_the_converter_where_it_is_asked_for() -> None:
+    content = render_tflite(replace(GRAPH, precision="int8"), "converter")
+    assert b"MLIR Converted" in content
+    assert input_type(content) is np.int8

@@ -48,9 +48,16 @@ def test_a_dense_layer_counts_its_inputs() -> None:
 
 
 def test_what_is_larger_is_scaled_down() -> None:
-    adds = LayerGraph((INPUT, layer(LayerKind.ADD, 0, 0, 0, 0), layer(LayerKind.CONV, 1, size=1)))
+    convs = [layer(LayerKind.CONV, 0, size=1) for _ in range(4)]
+    of_four = LayerGraph((INPUT, *convs, layer(LayerKind.ADD, 1, 2, 3, 4), layer(LayerKind.CONV, 5, size=1)))
+    assert weight_stds(of_four)[6] == pytest.approx(weight_stds(of_four)[1] / 2)
+
+
+def test_sums_of_what_stems_from_one_layer_grow_faster() -> None:
+    kept = [layer(LayerKind.MAX_POOL, 0, size=3), layer(LayerKind.ADD, 0, 1)]
+    of_one = LayerGraph((INPUT, *kept, layer(LayerKind.ADD, 2, 1, 0), layer(LayerKind.CONV, 3, size=1)))
     plain = LayerGraph((INPUT, layer(LayerKind.CONV, 0, size=1)))
-    assert weight_stds(adds)[2] == pytest.approx(weight_stds(plain)[1] / 2)
+    assert weight_stds(of_one)[4] == pytest.approx(weight_stds(plain)[1] / 4)
 
 
 def test_relu_halves_the_mean_square_and_is_made_up_for() -> None:

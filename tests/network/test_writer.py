@@ -1,25 +1,35 @@
-"""The direct TFLite writer against the TF converter: the same operators, wired in the same way, over many cells."""
+"""The direct TFLite writer against Keras and the TF converter: the same outputs and operators, over many cells.
+
+Weights are given and all at random: kernels, biases, and everything of a batch norm.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from leti_opt.architecture import NAS_BENCH_101_LABELS, Architecture
-from leti_opt.errors import InvalidConfigError
+from leti_opt.errors import InvalidConfigError, InvalidInputError
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.keras_model import build_keras_model
-from leti_opt.network.layer_graph import LayerGraph
+from leti_opt.network.layer_graph import Layer, LayerGraph
 from leti_opt.network.operations import Operation, batch_norm, conv, depthwise_conv, relu
 from leti_opt.network.tflite_converter import convert_tflite
 from leti_opt.network.tflite_reader import structure_digest
 from leti_opt.network.tflite_writer import write_tflite
+from leti_opt.network.weights import keras_weights, weight_shapes
 from leti_opt.search_space.definition import NAS_BENCH_201
 from tests.network.tflite_facts import computation, operators, run
+from tests.network.trained import assert_near, keras_output, noise, trained_model
 from tests.reference.nasbench201_classes import is_connected
 from tests.reference.strategies import cells
 
@@ -54,14 +64,27 @@ CASES = {
         NAS_BENCH_201.lower(("avg_pool_3x3", "skip_connect", "none", "none", "avg_pool_3x3", "nor_conv_1x1")),
         tiny201(),
     ),
+    "nothing but skips": build_layer_graph(NAS_BENCH_201.lower(("skip_connect",) * 6), tiny201()),
+    "two vertices, stacked": build_layer_graph(Architecture.parse("0-1:"), tiny(stacks=2)),
 }
 
 
-def assert_equal_but_for_weights(graph: LayerGraph) -> None:
-    written, converted = write_tflite(graph), convert_tflite(build_keras_model(graph))
+FLOAT32, FLOAT16 = 1e-4, 2e-2
+"""How far outputs may be apart, as a share of the largest: sums in another order; weights of eleven bits."""
+
+
+def assert_same_as_keras_and_converter(graph: LayerGraph, seed: int = 0) -> None:
+    """Keras, the converter's file and ours, all with the same weights."""
+    model, image = trained_model(graph, seed), noise(graph, seed)
+    expected = keras_output(model, image)
+    converted = convert_tflite(model, graph.precision)
+    written = write_tflite(graph, keras_weights(model))
     assert operators(written) == operators(converted)
     assert computation(written) == computation(converted)
-    assert_runs(graph, written)
+    tolerance = FLOAT32 if graph.precision == "float32" else FLOAT16
+    assert_near(run(written, image), expected, tolerance)
+    assert_near(run(converted, image), expected, tolerance)
+    assert_near(run(written, image), run(converted, image), tolerance)
 
 
 def assert_runs(graph: LayerGraph, content: bytes) -> None:
@@ -71,10 +94,41 @@ def assert_runs(graph: LayerGraph, content: bytes) -> None:
     assert 1e-3 < np.abs(output).max() < 1e4
 
 
+def some_slow(names: Iterable[str], quick: Iterable[str]) -> list[Any]:
+    """The converter takes seconds for each, so only some run every time."""
+    return [pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in names]
+
+
 @pytest.mark.needs("tensorflow")
+@pytest.mark.parametrize("name", some_slow(CASES, sorted(set(CASES) - {"shared relus", "two vertices, stacked"})))
+def test_keras_the_converters_file_and_ours_give_the_same(name: str) -> None:
+    assert_same_as_keras_and_converter(CASES[name])
+
+
+@pytest.mark.needs("tensorflow")
+@pytest.mark.parametrize("name", some_slow(CASES, ["pools, skips, two batch norms in a row"]))
+def test_keras_the_converters_file_and_ours_give_the_same_in_float16(name: str) -> None:
+    assert_same_as_keras_and_converter(replace(CASES[name], precision="float16"))
+
+
+@pytest.mark.needs("tensorflow")
+def test_a_fresh_float16_file_has_the_operators_of_the_converters_file_of_a_fresh_model() -> None:
+    graph = replace(CASES["add_n"], precision="float16")
+    written, converted = write_tflite(graph), convert_tflite(build_keras_model(graph), "float16")
+    assert operators(written) == operators(converted)
+    assert computation(written) == computation(converted)
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_file_is_that_of_the_converter_but_for_weights(name: str) -> None:
-    assert_equal_but_for_weights(CASES[name])
+def test_random_and_given_weights_make_the_same_operators(name: str) -> None:
+    graph = CASES[name]
+    weights = {layer.name: some_weights(graph, layer) for layer in graph.layers if weight_shapes(graph, layer)}
+    assert computation(write_tflite(graph)) == computation(write_tflite(graph, weights))
+
+
+def some_weights(graph: LayerGraph, layer: Layer) -> tuple[NDArray[np.float32], ...]:
+    generator = np.random.default_rng(len(layer.name))
+    return tuple(generator.uniform(0.5, 1.5, shape).astype(np.float32) for shape in weight_shapes(graph, layer))
 
 
 @pytest.mark.parametrize(
@@ -105,10 +159,22 @@ def graphs(draw: st.DrawFn) -> LayerGraph:
 
 @pytest.mark.slow
 @pytest.mark.needs("tensorflow")
-@given(graphs())
+@given(graphs(), st.sampled_from(["float32", "float16"]), st.integers(0, 1000))
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-def test_files_of_random_cells_are_those_of_the_converter(graph: LayerGraph) -> None:
-    assert_equal_but_for_weights(graph)
+def test_random_cells_give_the_same_in_keras_the_converters_file_and_ours(
+    graph: LayerGraph, precision: str, seed: int
+) -> None:
+    assert_same_as_keras_and_converter(replace(graph, precision=precision), seed)
+
+
+@pytest.mark.needs("tensorflow")
+@given(graphs(), st.integers(0, 1000))
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+def test_random_cells_give_the_same_in_keras_and_in_our_file(graph: LayerGraph, seed: int) -> None:
+    model, image = trained_model(graph, seed), noise(graph, seed)
+    weights, expected = keras_weights(model), keras_output(model, image)
+    for precision, tolerance in (("float32", FLOAT32), ("float16", FLOAT16)):
+        assert_near(run(write_tflite(replace(graph, precision=precision), weights), image), expected, tolerance)
 
 
 @given(graphs())
@@ -145,8 +211,48 @@ def test_each_layer_has_weights_of_its_own() -> None:
     assert len(set(kernels)) == 3
 
 
-@pytest.mark.parametrize("precision", ["float16", "dynamic", "int8"])
-def test_other_precisions_are_left_to_the_converter(precision: str) -> None:
-    graph = build_layer_graph(TRUNCATING, tiny(precision=precision))
-    with pytest.raises(InvalidConfigError, match=f"{precision}.*use the converter"):
-        write_tflite(graph)
+def test_dynamic_files_are_left_to_the_converter() -> None:
+    with pytest.raises(InvalidConfigError, match=r"dynamic.*use the converter"):
+        write_tflite(build_layer_graph(TRUNCATING, tiny(precision="dynamic")))
+
+
+def test_float16_files_hold_half_the_bytes_and_equal_biases_once() -> None:
+    graph = build_layer_graph(FOUR_IN_ONE, NetworkConfig.small(filters=32))
+    halves = write_tflite(replace(graph, precision="float16"))
+    assert len(halves) < 0.6 * len(write_tflite(graph))
+    biases = [shape for name, shape in operators(halves).elements() if name == "DEQUANTIZE" and len(shape) == 1]
+    assert len(biases) == len(set(biases))
+
+
+@pytest.mark.parametrize(
+    ("factor", "largest"), [(1e6, "layer 'stem_conv_1' has a weight of"), (np.inf, "not all finite")]
+)
+def test_weights_that_float16_cannot_hold_are_refused(factor: float, largest: str) -> None:
+    graph = replace(CASES["add_n"], precision="float16")
+    weights = {layer.name: some_weights(graph, layer) for layer in graph.layers if weight_shapes(graph, layer)}
+    weights["stem_conv_1"] = tuple(array * np.float32(factor) for array in weights["stem_conv_1"])
+    with pytest.raises(InvalidInputError, match=largest):
+        write_tflite(graph, weights)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.pop("stem_conv_1"), r"no weights for layer 'stem_conv_1'; .*\(3, 3, 3, 7\)"),
+        (lambda weights: weights.update(stem=()), "layers that the graph does not have: stem"),
+        (
+            lambda weights: weights.update(stem_conv_1=(np.ones((3, 3, 7, 3), np.float32),)),
+            r"'stem_conv_1' have the shapes \(\(3, 3, 7, 3\),\), not \(\(3, 3, 3, 7\),\)",
+        ),
+        (
+            lambda weights: weights.update(stem_conv_1=(np.full((3, 3, 3, 7), np.nan, np.float32),)),
+            "'stem_conv_1' are not all finite",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(change: Callable[[dict[str, Any]], object], message: str) -> None:
+    graph = CASES["add_n"]
+    weights = {layer.name: some_weights(graph, layer) for layer in graph.layers if weight_shapes(graph, layer)}
+    change(weights)
+    with pytest.raises(InvalidInputError, match=message):
+        write_tflite(graph, weights)

@@ -28,8 +28,8 @@ def operators(content: bytes) -> Counter[tuple[str, tuple[int, ...]]]:
 def computation(content: bytes) -> Counter[str]:
     """A digest for each operator: of its options, its output and everything that led to it.
 
-    The order of execution, names and weights do not enter; integer constants (axes, sizes) and the shapes of weights
-    do.
+    The order of execution, names and weights do not enter; integer constants (axes, sizes), the shapes of weights and
+    how many scales they have along which axis do.
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     graph = model.subgraphs[0]
@@ -60,6 +60,9 @@ def operator_name(model: Any, operator: Any) -> str:
 
 def constant(model: Any, tensor: Any) -> str:
     shape = tensor.shape.tolist()
+    parameters = tensor.quantization
+    if parameters is not None and parameters.scale is not None and len(parameters.scale):
+        return f"weights {tensor.type} {shape} scales {len(parameters.scale)} {parameters.quantizedDimension}"
     if tensor.type != schema.TensorType.INT32:
         return f"weights {tensor.type} {shape}"
     return f"integers {shape} {np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.int32).tolist()}"

@@ -195,7 +195,7 @@ def test_a_mistake_in_the_users_code_is_no_property_of_a_network() -> None:
     ("network", "renderer", "message"),
     [
         (NETWORK.changed(stem="maxpool3x3"), "auto", "no convolution"),
-        (NETWORK.changed(precision="int8"), "writer", "knows float32"),
+        (NETWORK.changed(precision="dynamic"), "writer", "knows float32"),
         (NETWORK, "bogus", "unknown renderer"),
     ],
 )

@@ -38,7 +38,7 @@ def test_a_first_search_measures_each_cell_once_and_a_second_none() -> None:
         assert first.anew == first.distinct > 6
         assert (first.stored, first.provisional, first.infeasible) == (0, 0, 0)
         again = searched(store=store)
-        assert search_counts(again) == SearchCounts(12, first.distinct, 0, first.distinct, 0, 0)
+        assert search_counts(again) == SearchCounts(12, first.distinct, 0, first.distinct, 0, 0, 0)
         assert counts_text(again, "measured").startswith(
             f"12 evaluations, {first.distinct} different cells: nothing measured anew, {first.distinct} from the store"
         )
@@ -67,7 +67,7 @@ def test_three_kinds_of_answers_are_counted_apart() -> None:
 
 
 def test_an_empty_search_is_counted_as_nothing() -> None:
-    assert search_counts(SearchResult(())) == SearchCounts(0, 0, 0, 0, 0, 0)
+    assert search_counts(SearchResult(())) == SearchCounts(0, 0, 0, 0, 0, 0, 0)
     assert front_rows((), NETWORK) == []
     assert flops_rank_correlation((), NETWORK) is None
 

@@ -1,0 +1,62 @@
+"""Gathers every benchmark's figures into ``benchmarks/README.md``, beside what they should be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.result_table import FIGURES_SUFFIX, RESULTS, Figure
+
+HERE = Path(__file__).parent
+HEAD = """# Benchmarks
+
+`make benchmark` runs the speed benchmarks, each beside the slow way in the same run, and writes this page with
+`python -m benchmarks.summary`. Every number below was measured; the tables that it comes from are in
+[results](results), each with its machine, commit and command.
+"""
+
+
+def main() -> None:
+    """Write the page from the figures that the benchmarks left."""
+    lines = [HEAD, "| what | measured | at least | aim | |", "| --- | --- | --- | --- | --- |"]
+    origins = []
+    for path in sorted(RESULTS.glob(f"*{FIGURES_SUFFIX}")):
+        data = json.loads(path.read_text())
+        name = path.name.removesuffix(FIGURES_SUFFIX)
+        lines += [_row(Figure(**figure)) for figure in data["figures"]]
+        origins.append(f"* [{name}](results/{name}.md): {'; '.join(data['origin'])}")
+    (HERE / "README.md").write_text("\n".join([*lines, "", *origins, "", *_others(), ""]))
+    print((HERE / "README.md").read_text())
+
+
+def _row(figure: Figure) -> str:
+    verdict = "aim met" if figure.meets(figure.aim) else "met" if figure.meets(figure.at_least) else "missed"
+    if figure.aim is None and figure.meets(figure.at_least):
+        verdict = "met"
+    sign = "at most " if figure.smaller_is_better else ""
+    limits = [
+        f"{sign}{_number(limit)} {figure.unit}".strip() if limit else "" for limit in (figure.at_least, figure.aim)
+    ]
+    return f"| {figure.what} | {_number(figure.measured)} {figure.unit} | {limits[0]} | {limits[1]} | {verdict} |"
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits, thousands grouped.
+
+    >>> _number(1234.5), _number(0.012345)
+    ('1,234', '0.0123')
+    """
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _others() -> list[str]:
+    """Tables without limits to meet."""
+    with_figures = {path.name.removesuffix(FIGURES_SUFFIX) for path in RESULTS.glob(f"*{FIGURES_SUFFIX}")}
+    names = sorted(path.stem for path in RESULTS.glob("*.md") if path.stem not in with_figures)
+    return ["Further tables: " + ", ".join(f"[{name}](results/{name}.md)" for name in names) + "."] if names else []
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""One measuring process's own copy of a block of random weights, whose header becomes one network after another."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from leti_opt.errors import NotFoundError, StoreError
+from leti_opt.network.weights_block import WeightsBlock, open_block, private_copy, replace_header
+from leti_opt.network.weights_outside import PlacedNetwork, write_header
+
+_FOLDER = "copies"
+_PREFIX = "copy-"
+_LOCK = "lock"
+_ATTEMPTS = 3
+
+
+class WeightsCopy:
+    """A private file of header and weights; nothing is copied before the first network.
+
+    It is not thread safe: whoever uses it holds the lock of the device's resources. A forked child makes a copy of its
+    own. Copies lie beside the blocks, in a folder that their process keeps locked; what a killed process left behind
+    is removed by the next one.
+    """
+
+    def __init__(self) -> None:
+        self._block: WeightsBlock | None = None
+        self._owner = os.getpid()
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+        self.path: Path | None = None
+
+    def become(self, network: PlacedNetwork, key: str) -> Path:
+        """Make the copy a network's model; no interpreter may have it open.
+
+        Raises:
+            StoreError: the copy cannot be written.
+        """
+        if self._owner != os.getpid():
+            self._forget()
+        if self._block is None or self.path is None or not self._block.holds(network.needs):
+            self._copy(network)
+        assert self._block is not None
+        assert self.path is not None
+        replace_header(self.path, write_header(network, self._block, key))
+        return self.path
+
+    def close(self) -> None:
+        """Remove the copy. May be called twice."""
+        if self._finalizer is not None and self._owner == os.getpid():
+            self._finalizer()
+        self._forget()
+
+    def _copy(self, network: PlacedNetwork) -> None:
+        self.close()
+        for _ in range(_ATTEMPTS):
+            block = open_block(network.needs)
+            folder, lock = _own_folder(block.path.parent / _FOLDER)
+            self._finalizer = weakref.finalize(self, _remove, folder, lock, os.getpid())
+            try:
+                self.path = private_copy(block, folder)
+            except NotFoundError:  # another process has just put a larger block in its place
+                self.close()
+                continue
+            self._block = block
+            return
+        raise StoreError(f"{block.path} was replaced {_ATTEMPTS} times while it was copied; try again")
+
+    def _forget(self) -> None:
+        self._block = self.path = self._finalizer = None
+        self._owner = os.getpid()
+
+
+def _own_folder(folder: Path) -> tuple[Path, IO[bytes]]:
+    """A new locked folder; those that no process locks any more are removed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{_PREFIX}*"):
+            _remove_if_left(left)
+        own = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
+        new = own / f"new {_LOCK}"
+        lock = new.open("wb")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        new.rename(own / _LOCK)  # only now may others look whether it is locked
+    except OSError as error:
+        raise StoreError(
+            f"cannot keep a copy of random weights in {folder}: {error.strerror}; name another in LETI_CACHE_DIR"
+        ) from error
+    return own, lock
+
+
+def _remove_if_left(folder: Path) -> None:
+    # A folder without a lock is being made or removed at this moment.
+    with suppress(FileNotFoundError), (folder / _LOCK).open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        _empty(folder)
+
+
+def _remove(folder: Path, lock: IO[bytes], owner: int) -> None:
+    if owner == os.getpid():
+        _empty(folder)
+    lock.close()
+
+
+def _empty(folder: Path) -> None:
+    for file in sorted(folder.iterdir(), key=lambda file: file.name == _LOCK):
+        file.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        folder.rmdir()
