@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import overload
 
@@ -13,8 +12,8 @@ from leti_opt.errors import InvalidInputError
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.layer_graph import Layer, LayerGraph, LayerKind
-from leti_opt.network.operator_plan import OperatorPlan, plan_operators
-from leti_opt.network.read_layers import check_sizes, detail, output_bytes, read_multiply_accumulates, read_parameters
+from leti_opt.network.peak_memory import peak_memory_bytes
+from leti_opt.network.read_layers import check_sizes, read_multiply_accumulates, read_parameters
 from leti_opt.network.table_cost import TableCost, table_cost
 
 
@@ -70,12 +69,12 @@ def network_cost(
         if config is None:
             raise InvalidInputError("the cost of an architecture needs a NetworkConfig")
         if isinstance(network, ArchitectureTable):
-            return table_cost(network, config, bytes_per_activation(config.precision))
+            return table_cost(network, config)
         network = build_layer_graph(network, config)
     check_sizes(network)
     flops = sum(_multiply_accumulates(network, layer) for layer in network.layers)
     parameters = sum(_parameters(network, layer) for layer in network.layers)
-    return NetworkCost(2 * flops, parameters, _peak_memory_bytes(network))
+    return NetworkCost(2 * flops, parameters, peak_memory_bytes(network))
 
 
 @dataclass(frozen=True)
@@ -139,42 +138,3 @@ def _parameters(graph: LayerGraph, layer: Layer) -> int:
         return 0
     bias = layer.shape[-1] if layer.use_bias else 0
     return _kernel_weights(graph, layer) + bias
-
-
-def _peak_memory_bytes(graph: LayerGraph) -> int:
-    """Largest sum of activation tensors that are alive at once, operator by operator of the file.
-
-    A tensor lives from the operator that writes it to the last that reads it. The network's inputs live to the end,
-    since the runtime leaves them as they are, and so do the outputs.
-    """
-    plan = plan_operators(graph)
-    size = _tensor_bytes(plan)
-    readers = [tensor for operator in plan.operators for tensor in operator.inputs]
-    unread = Counter([*readers, *_outputs(plan), *plan.inputs])
-    live = sum(size[tensor] for tensor in plan.inputs)
-    peak = live
-    for operator in plan.operators:
-        live += size[operator.output]
-        peak = max(peak, live)
-        unread.subtract(operator.inputs)
-        live -= sum(size[tensor] for tensor in {*operator.inputs, operator.output} if not unread[tensor])
-    return peak
-
-
-def _tensor_bytes(plan: OperatorPlan) -> list[int]:
-    graph = plan.graph
-    if any(layer.operator or layer.details for layer in graph.layers):
-        # Layers that were read are never fused or merged, so that each is a tensor of the plan.
-        return [output_bytes(graph, layer) for layer in graph.layers]
-    return [math.prod(shape) * graph.batch_size * bytes_per_activation(graph.precision) for shape in plan.shapes]
-
-
-def _outputs(plan: OperatorPlan) -> list[int]:
-    """Tensors that live to the end because the caller reads them."""
-    marked = [place for place, layer in enumerate(plan.graph.layers) if detail(layer, "graph_output") is not None]
-    return marked or [plan.output]
-
-
-def bytes_per_activation(precision: str) -> int:
-    """Size of one element of an activation tensor in a file of this precision."""
-    return 1 if precision == "int8" else 4

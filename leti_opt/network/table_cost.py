@@ -20,6 +20,7 @@ from leti_opt.errors import InvalidConfigError
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.layer_graph import LayerKind
+from leti_opt.network.peak_memory import bytes_per_activation, peak_memory_bytes
 from leti_opt.network.table_assembly import assemble, steps_without_weights
 from leti_opt.network.table_layers import Integers
 from leti_opt.network.table_liveness import OperatorColumns, peak_elements, plan_operators
@@ -55,7 +56,7 @@ class TableCost:
         return TableCost(self.flops[rows], self.parameters[rows], self.peak_memory_bytes[rows])
 
 
-def table_cost(table: ArchitectureTable, config: NetworkConfig, bytes_per_element: int) -> TableCost:
+def table_cost(table: ArchitectureTable, config: NetworkConfig) -> TableCost:
     """Costs of each row's network; ``cost.network_cost`` is the way to call it.
 
     Raises:
@@ -64,14 +65,31 @@ def table_cost(table: ArchitectureTable, config: NetworkConfig, bytes_per_elemen
     """
     check_fits(table, config)
     work = np.zeros((len(table), 2), dtype=np.int64)
-    elements = np.zeros(len(table), dtype=np.int64)
+    peaks = np.zeros(len(table), dtype=np.int64)
+    # An int8 file keeps sums of more than two in float32, between conversions that no layer stands for.
+    mixed = config.precision == "int8" and not config.chained_adds
     for rows, group in chunks(table):
         work[rows] = cells_work(group, table.labels, config)
         distinct, member = without_weights(group, table.labels, config)
-        peaks = [peak_elements(part) for part in planned(distinct, table.labels, config)]
-        elements[rows] = np.concatenate(peaks)[member]
-    size = config.batch_size * bytes_per_element
-    return TableCost(2 * config.batch_size * work[:, 0], work[:, 1].copy(), size * elements)
+        if mixed:
+            peaks[rows] = _peaks_one_by_one(table, rows, member, config)
+        else:
+            peaks[rows] = _peaks_together(distinct, table.labels, config)[member]
+    return TableCost(2 * config.batch_size * work[:, 0], work[:, 1].copy(), peaks)
+
+
+def _peaks_together(cells: EqualSized, labels: Sequence[str], config: NetworkConfig) -> Integers:
+    elements = np.concatenate([peak_elements(part) for part in planned(cells, labels, config)])
+    return elements * (config.batch_size * bytes_per_activation(config.precision))
+
+
+def _peaks_one_by_one(
+    table: ArchitectureTable, rows: Integers, member: NDArray[np.intp], config: NetworkConfig
+) -> Integers:
+    """The slow way, once for all rows that differ in weights only."""
+    _, first = np.unique(member, return_index=True)
+    graphs = (build_layer_graph(table[int(row)], config) for row in rows[first])
+    return np.array([peak_memory_bytes(graph) for graph in graphs], dtype=np.int64)[member]
 
 
 def chunks(table: ArchitectureTable) -> Iterator[tuple[Integers, EqualSized]]:

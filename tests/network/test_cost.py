@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from leti_opt.architecture import NAS_BENCH_101_LABELS, Architecture
 from leti_opt.errors import InvalidInputError
@@ -115,9 +117,23 @@ def test_peak_memory_is_that_of_the_written_file(name: str, precision: str) -> N
     assert network_cost(graph).peak_memory_bytes == liveness(write_tflite(graph)).peak_bytes
 
 
-@given(graphs())
+def test_float_sums_of_an_int8_file_take_four_times_the_memory() -> None:
+    cell = Architecture.parse(
+        "0-1,0-2,0-3,0-4,1-4,2-4,3-4,4-5:conv3x3-bn-relu,conv1x1-bn-relu,maxpool3x3,conv3x3-bn-relu"
+    )
+    config = NetworkConfig.small(filters=8, chained_adds=False, precision="int8")
+    graph = build_layer_graph(cell, config)
+    content = write_tflite(graph)
+    assert {"ADD_N", "DEQUANTIZE", "QUANTIZE"} <= {moment.operator for moment in liveness(content).moments}
+    peak = network_cost(graph).peak_memory_bytes
+    assert peak == liveness(content).peak_bytes
+    assert peak > network_cost(cell, config.changed(chained_adds=True)).peak_memory_bytes
+
+
+@given(graphs(), st.sampled_from(["float32", "int8"]))
 @settings(deadline=None, max_examples=100)
-def test_peak_memory_of_any_network_is_that_of_the_written_file(graph: LayerGraph) -> None:
+def test_peak_memory_of_any_network_is_that_of_the_written_file(graph: LayerGraph, precision: str) -> None:
+    graph = replace(graph, precision=precision)
     assert network_cost(graph).peak_memory_bytes == liveness(write_tflite(graph)).peak_bytes
 
 

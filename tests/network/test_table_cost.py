@@ -168,6 +168,7 @@ EQUAL_SUMS = (
         (table_of("0-1:", "0-1:"), NetworkConfig()),
         (table_of(FOUR_IN_ONE), NetworkConfig.small(filters=7, batch_size=2)),
         (table_of(FOUR_IN_ONE, TRUNCATING), NetworkConfig.small(filters=7, chained_adds=False)),
+        (table_of(FOUR_IN_ONE, TRUNCATING), NetworkConfig.small(filters=7, chained_adds=False, precision="int8")),
         (native(*("nor_conv_3x3",) * 6), NetworkConfig.nasbench201(filters=4)),
         (native(*("skip_connect",) * 6), NetworkConfig.nasbench201(filters=4)),
         (native(*("skip_connect",) * 6), NetworkConfig.nasbench201(filters=4, chained_adds=False, precision="int8")),
