@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from leti_opt.bulk_md5 import Words, digest_bytes, md5_of_words, padded_words
 
 _CHUNK = 1 << 15
-_MOST_VERTICES_AT_ONCE = 1 << 20
+_MOST_VERTICES_AT_ONCE = 1 << 18
+_FEWEST_FOR_A_WORKER = 1 << 17
 _HEX_BYTES = 32
 
 Rows = NDArray[np.int64]
@@ -34,21 +35,34 @@ def bulk_graph_digests(
     Args:
         adjacency: pruned cells, ``(cells, vertices, vertices)``.
         operations: positions in the list of labels of the vertices between input and output.
-        workers: number of threads; None for one on each core that this process may use. The result is the same.
+        workers: number of processes at most, None for one on each core that this process may use. The result is the
+            same. Few cells are hashed in this process.
 
     >>> chain = np.array([[[0, 1, 0], [0, 0, 1], [0, 0, 0]]], dtype=np.int8)
     >>> bulk_graph_digests(chain, np.array([[2]], dtype=np.uint8)).tobytes().hex()
     '53cee42601ad14d661bb6878031d6acb'
     """
     cells, vertices, _ = adjacency.shape
-    digests = np.empty((cells, 16), dtype=np.uint8)
-    at_once = max(1, _MOST_VERTICES_AT_ONCE // vertices)
-    workers = workers or len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(workers) as threads:
-        for start in range(0, cells, at_once):
-            part = slice(start, start + at_once)
-            digests[part] = _digests(adjacency[part], operations[part], threads)
-    return digests
+    cores = workers or len(os.sched_getaffinity(0))
+    busy = min(cores, max(1, cells * vertices // _FEWEST_FOR_A_WORKER))
+    parts = _parts(cells, max(1, _MOST_VERTICES_AT_ONCE // vertices), busy)
+    if busy == 1:
+        digests = [_digests(adjacency[part], operations[part]) for part in parts]
+    else:
+        from joblib import Parallel, delayed
+
+        # Processes: two threads took as long as one (seen on two idle cores), since operations on arrays of this size
+        # are so short that threads wait for the interpreter's lock most of the time.
+        tasks = (delayed(_digests)(adjacency[part], operations[part]) for part in parts)
+        digests = Parallel(n_jobs=busy, prefer="processes")(tasks)
+    return np.concatenate([np.empty((0, 16), dtype=np.uint8), *digests])
+
+
+def _parts(cells: int, most: int, workers: int) -> list[slice]:
+    """Equal parts of at most so many cells, equally many for each worker."""
+    rounds = -(-cells // (most * workers))
+    size = max(1, -(-cells // max(1, rounds * workers)))
+    return [slice(start, start + size) for start in range(0, cells, size)]
 
 
 @dataclass(frozen=True)
@@ -109,59 +123,86 @@ class _Hashes:
 
 @dataclass(frozen=True)
 class _Alike:
-    """Some vertices that have the same numbers of edges into and out of them, with their neighbours in columns."""
+    """Some vertices of a batch that have the same numbers of edges into and out of them.
 
-    rows: Rows
+    Args:
+        place: where they are in the batch.
+        sources: their neighbours, in columns: the first of each vertex, then the second, ….
+        targets: likewise.
+    """
+
+    place: slice
     sources: Rows
     targets: Rows
 
+    def write(self, words: Words, hashes: _Hashes) -> None:
+        """The texts of the neighbours' hashes, each with the bar behind it."""
+        offset = 0
+        for neighbours in (self.sources, self.targets):
+            for column in hashes.in_order(neighbours):
+                hashes.write(words, offset, column)
+                offset += _HEX_BYTES
+            words[offset // 4] |= ord("|") << offset % 4 * 8
+            offset += 1
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Some vertices that have the same number of edges, and so texts of the same length."""
+
+    rows: Rows
+    edges: int
+    alike: list[_Alike]
+
     def advance(self, before: _Hashes, after: _Hashes) -> None:
         """One round: the hash of the neighbours' hashes and one's own."""
-        first_bar = _HEX_BYTES * len(self.sources)
-        second_bar = first_bar + 1 + _HEX_BYTES * len(self.targets)
-        words = padded_words(len(self.rows), second_bar + 1 + _HEX_BYTES)
-        for bar in (first_bar, second_bar):
-            words[bar // 4] |= ord("|") << bar % 4 * 8
-        for place, column in enumerate(before.in_order(self.sources)):
-            before.write(words, _HEX_BYTES * place, column)
-        for place, column in enumerate(before.in_order(self.targets)):
-            before.write(words, first_bar + 1 + _HEX_BYTES * place, column)
-        before.write(words, second_bar + 1, self.rows)
+        own = _HEX_BYTES * self.edges + 2
+        words = padded_words(len(self.rows), own + _HEX_BYTES)
+        for alike in self.alike:
+            alike.write(words[:, alike.place], before)
+        before.write(words, own, self.rows)
         after.put(self.rows, md5_of_words(words))
 
 
-def _digests(
-    adjacency: NDArray[np.int8], operations: NDArray[np.uint8], threads: ThreadPoolExecutor
-) -> NDArray[np.uint8]:
+def _digests(adjacency: NDArray[np.int8], operations: NDArray[np.uint8]) -> NDArray[np.uint8]:
     cells, vertices, _ = adjacency.shape
-    groups = list(_alike(adjacency))
+    batches = list(_batches(adjacency))
     hashes, spare = _Hashes.room_for(cells * vertices), _Hashes.room_for(cells * vertices)
     _put_first(hashes, adjacency, operations)
     for _ in range(vertices):
-        # The list is what waits for all, and raises what a thread raised.
-        list(threads.map(partial(_Alike.advance, before=hashes, after=spare), groups))
+        for batch in batches:
+            batch.advance(before=hashes, after=spare)
         hashes, spare = spare, hashes
     whole = np.arange(cells * vertices).reshape(cells, vertices)
-    parts = [whole[start : start + _CHUNK] for start in range(0, cells, _CHUNK)]
-    return np.concatenate(list(threads.map(partial(_last, hashes), parts)))
+    return np.concatenate([_last(hashes, whole[start : start + _CHUNK]) for start in range(0, cells, _CHUNK)])
 
 
-def _alike(adjacency: NDArray[np.int8]) -> Iterator[_Alike]:
-    """All vertices of all cells by their degrees, in parts that caches can hold."""
+def _batches(adjacency: NDArray[np.int8]) -> Iterator[_Batch]:
+    """All vertices of all cells by their numbers of edges, in batches that caches can hold."""
     vertices = adjacency.shape[1]
     outgoing = adjacency.reshape(-1, vertices)
     incoming = np.ascontiguousarray(adjacency.transpose(0, 2, 1)).reshape(-1, vertices)
-    in_degrees, out_degrees = incoming.sum(axis=1, dtype=np.int64), outgoing.sum(axis=1, dtype=np.int64)
-    degrees = in_degrees * vertices + out_degrees
-    for degree in np.unique(degrees).tolist():
-        alike = np.flatnonzero(degrees == degree)
+    in_degrees = incoming.sum(axis=1, dtype=np.int64)
+    degrees = in_degrees + outgoing.sum(axis=1, dtype=np.int64)
+    for edges in np.unique(degrees).tolist():
+        alike = np.flatnonzero(degrees == edges)
+        alike = alike[np.argsort(in_degrees[alike], kind="stable")]
         for start in range(0, len(alike), _CHUNK):
             rows = alike[start : start + _CHUNK]
-            yield _Alike(rows, _neighbours(incoming, rows), _neighbours(outgoing, rows))
+            bounds = [0, *(np.flatnonzero(np.diff(in_degrees[rows])) + 1).tolist(), len(rows)]
+            places = [slice(*pair) for pair in pairwise(bounds)]
+            yield _Batch(
+                rows,
+                edges,
+                [
+                    _Alike(place, _neighbours(incoming, rows[place]), _neighbours(outgoing, rows[place]))
+                    for place in places
+                ],
+            )
 
 
 def _neighbours(edges: NDArray[np.int8], rows: Rows) -> Rows:
-    """The other ends of the edges of some vertices, which have equally many; the first of each, then the second, …"""
+    """The other ends of the edges of some vertices, which have equally many, in columns."""
     vertices = edges.shape[1]
     first = rows - rows % vertices
     columns = np.ascontiguousarray(np.nonzero(edges[rows])[1].reshape(len(rows), -1).T)

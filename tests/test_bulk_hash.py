@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,8 +100,28 @@ def test_parts_and_workers_do_not_change_hashes(monkeypatch: pytest.MonkeyPatch)
     assert hashes_of(drawn, workers=1) == expected
     monkeypatch.setattr(bulk_hash, "_CHUNK", 7)
     monkeypatch.setattr(bulk_hash, "_MOST_VERTICES_AT_ONCE", 100)
+    monkeypatch.setattr(bulk_hash, "_FEWEST_FOR_A_WORKER", 1)
     for workers in (1, 2, 3):
         assert hashes_of(drawn, workers) == expected
+
+
+@pytest.mark.parametrize("way", ["-c", "file"])
+def test_scripts_without_a_main_guard_hash_on_all_cores(way: str, tmp_path: Path) -> None:
+    code = textwrap.dedent("""
+        import os, sys
+        import numpy as np
+        from leti_opt import bulk_hash
+        print("begins")
+        bulk_hash._FEWEST_FOR_A_WORKER = 1
+        chain = np.array([[[0, 1, 0], [0, 0, 1], [0, 0, 0]]] * 4, dtype=np.int8)
+        digests = bulk_hash.bulk_graph_digests(chain, np.full((4, 1), 2, dtype=np.uint8), workers=2)
+        print("joblib" in sys.modules, {digest.tobytes().hex() for digest in digests})
+    """)
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    command = ["-c", code] if way == "-c" else [str(script)]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["begins", "True {'53cee42601ad14d661bb6878031d6acb'}"]
 
 
 def test_an_empty_list_has_no_hashes() -> None:

@@ -38,6 +38,7 @@ class Runs:
 
     @property
     def median_s(self) -> float:
+        """Of the repeats."""
         return statistics.median(self.seconds)
 
     def row(self, what: str, whole_s: float) -> list[str]:
@@ -68,7 +69,7 @@ def main() -> None:
     runs = {step: in_processes(step, arguments.repeats) for step in STEPS}
     command = Runs([whole_command() for _ in range(arguments.repeats)])
     rows = [
-        runs["cells"].row("enumeration alone", whole_s)[:-1] + [""],
+        [*runs["cells"].row("enumeration alone", whole_s)[:-1], ""],
         runs["hashes"].row("with all hashes", whole_s),
         runs["one-worker"].row("with all hashes, one worker", whole_s),
         command.row("the whole command, cold cache", whole_s),
@@ -81,11 +82,11 @@ def main() -> None:
         ["what", "median", "fastest to slowest", "peak resident memory", "against plainly"],
         rows,
         [
-            f"{arguments.repeats} repeats, each in a fresh process. The time begins after the imports; that of the whole "
-            "command (`python -c`, as in the issue) is taken from outside.",
+            f"{arguments.repeats} repeats, each in a fresh process. The time begins after the imports; that of the "
+            "whole command (`python -c`, as in the issue) is taken from outside.",
             "Plainly: every labelled graph is hashed with plain Python on one core, and the hashes are kept in a set. "
-            f"Timed on {count:,} of {labelled:,} labelled graphs, drawn with a seed, in {plain_s:.1f} s; extrapolated to "
-            "all. Finding the graphs is not counted.",
+            f"Timed on {count:,} of {labelled:,} labelled graphs, drawn with a seed, in {plain_s:.1f} s; extrapolated "
+            "to all. Finding the graphs is not counted.",
             f"Load average when it began: {load:.2f} on {len(os.sched_getaffinity(0))} cores.",
         ],
         figures(runs, whole_s),

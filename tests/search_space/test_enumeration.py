@@ -28,6 +28,7 @@ from leti_opt import (
     Architecture,
     ArchitectureTable,
     SpaceDefinition,
+    bulk_hash,
     enumerate_architectures,
     estimate_size,
 )
@@ -156,7 +157,10 @@ def test_nasbench101_hashes_tell_all_cells_apart(nasbench101: ArchitectureTable)
     assert sha256("\n".join(hashes).encode()).hexdigest() == NAS_BENCH_101_HASHES
 
 
-def test_nasbench101_hashes_do_not_depend_on_workers(nasbench101: ArchitectureTable) -> None:
+def test_nasbench101_hashes_do_not_depend_on_workers(
+    nasbench101: ArchitectureTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_hash, "_FEWEST_FOR_A_WORKER", 1000)
     part = nasbench101[np.random.RandomState(1).permutation(len(nasbench101))[:20000]]
     one, two = part.hashed(workers=1), part.hashed(workers=2)
     assert np.array_equal(one, two)
