@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 
 from benchmarks.result_table import Figure, write_result
 from leti_opt import NAS_BENCH_101, enumerate_architectures, estimate_size
@@ -31,7 +32,7 @@ Cell = tuple[list[list[int]], list[int]]
 
 @dataclass(frozen=True)
 class Runs:
-    """One step in several fresh processes: seconds of each, and the largest resident memory in MiB."""
+    """One step in several fresh processes: seconds of each, and the largest resident memory, workers' included."""
 
     seconds: list[float]
     peak_mib: float = 0.0
@@ -87,6 +88,7 @@ def main() -> None:
             "Plainly: every labelled graph is hashed with plain Python on one core, and the hashes are kept in a set. "
             f"Timed on {count:,} of {labelled:,} labelled graphs, drawn with a seed, in {plain_s:.1f} s; extrapolated "
             "to all. Finding the graphs is not counted.",
+            "Memory is that of the process and its workers together.",
             f"Load average when it began: {load:.2f} on {len(os.sched_getaffinity(0))} cores.",
         ],
         figures(runs, whole_s),
@@ -148,12 +150,33 @@ def in_processes(step: str, repeats: int) -> Runs:
         if step == "cached":
             subprocess.run([sys.executable, "-c", COMMAND], check=True, env=environment, stdout=subprocess.DEVNULL)
         command = [sys.executable, "-m", "benchmarks.speed.enumeration", "--step", step]
-        outputs = [
-            subprocess.run(command, check=True, env=environment, capture_output=True, text=True).stdout
-            for _ in range(repeats)
-        ]
-    found = [json.loads(output) for output in outputs]
+        found = [watched(command, environment) for _ in range(repeats)]
     return Runs([run["seconds"] for run in found], max(run["peak_mib"] for run in found))
+
+
+def watched(command: list[str], environment: dict[str, str]) -> dict[str, float]:
+    """What the process prints; its peak memory with that of its workers, looked at fifty times a second."""
+    peak_mib = 0.0
+    with psutil.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            peak_mib = max(peak_mib, memory_mib(process))
+            time.sleep(0.02)
+        output = process.stdout.read()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with exit status {process.returncode}")
+    found: dict[str, float] = json.loads(output)
+    return {**found, "peak_mib": max(peak_mib, found["peak_mib"])}
+
+
+def memory_mib(process: psutil.Process) -> float:
+    """Resident memory of a process and all below it; pages that they share count for each."""
+    total = 0
+    try:
+        for one in [process, *process.children(recursive=True)]:
+            total += one.memory_info().rss
+    except psutil.NoSuchProcess:  # it ended meanwhile
+        return 0.0
+    return total / 2**20
 
 
 def whole_command() -> float:

@@ -34,6 +34,7 @@ from leti_opt.network.quantization import (
     quantized_constants,
 )
 from leti_opt.network.tflite_writer import write_tflite
+from tests.network.test_weights_block import wide_graphs
 from tests.network.test_writer import CASES, graphs
 
 EVERY_INT8 = np.arange(-128, 128, dtype=np.int8)
@@ -253,7 +254,7 @@ def test_images_that_cannot_calibrate_are_refused(batches: list[np.ndarray], mes
         calibrated_ranges(plan_operators(graph), write_tflite(graph), batches)
 
 
-@given(graphs())
+@given(wide_graphs())
 @settings(deadline=None, max_examples=25)
 def test_the_estimate_is_of_the_size_that_a_run_finds(graph: LayerGraph) -> None:
     plan = plan_operators(graph)
