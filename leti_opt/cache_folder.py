@@ -9,8 +9,12 @@ FOLDER_VARIABLE = "LETI_CACHE_DIR"
 
 
 def cache_folder() -> Path:
-    """The folder that the variable ``LETI_CACHE_DIR`` names, or the user's cache folder; it may not be there yet."""
+    """The folder that the variable ``LETI_CACHE_DIR`` names, or the user's cache folder, resolved.
+
+    It may not be there yet.
+    """
     import platformdirs
 
     named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named) if named else platformdirs.user_cache_path("leti_opt")
+    folder = Path(named).expanduser() if named else platformdirs.user_cache_path("leti_opt")
+    return folder.resolve()  # a relative one must mean the same after a change of folder

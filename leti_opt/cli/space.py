@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,7 +134,9 @@ def list_cells(
         print_json(frame.to_dict("records"))
         return
     _print_frame(frame)
-    if len(shown) < len(rows):
+    if not len(rows):
+        typer.echo(f"none of {selection.total:,} cells")
+    elif len(shown) < len(rows):
         typer.echo(f"{len(shown)} of {len(rows):,} cells; --limit 0 prints all, -o FILE.parquet writes them")
 
 
@@ -188,7 +191,11 @@ def _print_frame(frame: DataFrame) -> None:
         for row in frame.itertuples()
     )
     headings = ["hash", "MFLOPs", "parameters", "peak KiB", "cell"]
-    Console(highlight=False).print(plain_table(headings, rows))
+    if sys.stdout.isatty():
+        Console(highlight=False).print(plain_table(headings, rows))
+        return
+    for row in [headings, *rows]:  # whole lines, for what reads them next
+        typer.echo("\t".join(row))
 
 
 @app.command("show")
@@ -196,6 +203,9 @@ def _print_frame(frame: DataFrame) -> None:
 def show(
     cell: Annotated[str, typer.Argument(help="A hash of the space, a cell's text, or a native string.")],
     space_name: SpaceOption = "nasbench101",
+    max_vertices: MaxVerticesOption = None,
+    max_edges: MaxEdgesOption = None,
+    operations: OperationsOption = None,
     network: SpaceNetworkOption = None,
     changes: SetOption = None,
     drawing: Annotated[Path | None, typer.Option("--drawing", help="Draw the cell into a .png, .svg or .pdf.")] = None,
@@ -211,7 +221,7 @@ def show(
     from leti_opt.network.gpu_rules import RULES
     from leti_opt.network.gpu_support import gpu_support
 
-    definition = definition_from_options(space_name, None, None, None)
+    definition = definition_from_options(space_name, max_vertices, max_edges, operations)
     network = network or space_name
     config = network_config(network, changes)
     canonical = _find(cell, definition).canonical()
@@ -257,9 +267,9 @@ def _find(cell: str, definition: SpaceDefinition) -> Architecture:
     from leti_opt.architecture import Architecture
     from leti_opt.search_space.enumeration import enumerate_architectures
 
-    if re.fullmatch(r"[0-9a-f]{32}", cell):
+    if re.fullmatch(r"[0-9a-fA-F]{32}", cell):
         table = enumerate_architectures(definition)
-        return table[table.find(cell)]
+        return table[table.find(cell.lower())]
     architecture = definition.parse_native(cell) if cell.startswith("|") else Architecture.parse(cell)
     definition.check(architecture)
     return architecture

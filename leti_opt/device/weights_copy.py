@@ -42,7 +42,7 @@ class WeightsCopy:
         """
         if self._owner != os.getpid():
             self._forget()
-        if self._block is None or self.path is None or not self._block.holds(network.needs):
+        if self._block is None or not self._block.holds(network.needs) or not self._is_whole(self._block):
             self._copy(network)
         assert self._block is not None
         assert self.path is not None
@@ -55,6 +55,10 @@ class WeightsCopy:
             self._finalizer()
         self._forget()
 
+    def _is_whole(self, block: WeightsBlock) -> bool:
+        """Whether the copy is still there: somebody may have emptied the cache folder."""
+        return self.path is not None and self.path.is_file() and self.path.stat().st_size == block.size
+
     def _copy(self, network: PlacedNetwork) -> None:
         self.close()
         for _ in range(_ATTEMPTS):
@@ -66,6 +70,9 @@ class WeightsCopy:
             except NotFoundError:  # another process has just put a larger block in its place
                 self.close()
                 continue
+            except StoreError:  # a disk that is full must not stay so because of half a copy
+                self.close()
+                raise
             self._block = block
             return
         raise StoreError(f"{block.path} was replaced {_ATTEMPTS} times while it was copied; try again")
@@ -95,7 +102,8 @@ def _own_folder(folder: Path) -> tuple[Path, IO[bytes]]:
 
 def _remove_if_left(folder: Path) -> None:
     # A folder without a lock is being made or removed at this moment.
-    with suppress(FileNotFoundError), (folder / _LOCK).open("rb") as lock:
+    # Another user's is none of ours.
+    with suppress(FileNotFoundError, PermissionError), (folder / _LOCK).open("rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -104,13 +112,15 @@ def _remove_if_left(folder: Path) -> None:
 
 
 def _remove(folder: Path, lock: IO[bytes], owner: int) -> None:
-    if owner == os.getpid():
-        _empty(folder)
-    lock.close()
+    try:
+        if owner == os.getpid():
+            _empty(folder)
+    finally:
+        lock.close()
 
 
 def _empty(folder: Path) -> None:
-    for file in sorted(folder.iterdir(), key=lambda file: file.name == _LOCK):
-        file.unlink(missing_ok=True)
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError):  # it may be gone already, with the whole cache
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == _LOCK):
+            file.unlink(missing_ok=True)
         folder.rmdir()

@@ -55,7 +55,7 @@ def network_cost(
         config: how cells become networks.
 
     Raises:
-        InvalidInputError: no config for an architecture or a table.
+        InvalidInputError: no config for an architecture or a table, one for a layer graph, or something else to cost.
         InvalidConfigError: the config does not fit a cell, or a table's costs may be beyond 64 bits.
         UnknownOperationError: the config knows no layers for an operation.
 
@@ -65,9 +65,17 @@ def network_cost(
     >>> network_cost(ArchitectureTable.from_architectures([cell, cell]), NetworkConfig.small()).parameters
     array([51114, 51114])
     """
-    if not isinstance(network, LayerGraph):
-        if config is None:
-            raise InvalidInputError("the cost of an architecture needs a NetworkConfig")
+    if not isinstance(network, LayerGraph | Architecture | ArchitectureTable):
+        raise InvalidInputError(
+            "costs are those of a LayerGraph, an Architecture or an ArchitectureTable, "
+            f"not of a {type(network).__name__}"
+        )
+    if isinstance(network, LayerGraph):
+        if config is not None:
+            raise InvalidInputError("a layer graph is laid out already; leave the config out, or hand in the cell")
+    else:
+        if not isinstance(config, NetworkConfig):
+            raise InvalidInputError(f"the cost of an architecture needs a NetworkConfig, not {config!r}")
         if isinstance(network, ArchitectureTable):
             return table_cost(network, config)
         network = build_layer_graph(network, config)

@@ -159,6 +159,8 @@ def check_built(graph: LayerGraph) -> None:
 
     >>> check_built(LayerGraph((Layer("input", LayerKind.INPUT, (), (8, 8, 3)),)))
     """
+    if not isinstance(graph, LayerGraph):
+        raise InvalidInputError(f"a LayerGraph is needed, as build_layer_graph makes it, not a {type(graph).__name__}")
     for layer in graph.layers:
         if layer.operator:
             raise InvalidInputError(

@@ -141,6 +141,11 @@ def check_weights(graph: LayerGraph, weights: NetworkWeights) -> None:
     Raises:
         InvalidInputError: a layer's weights are missing, left over, of another shape, or not finite.
     """
+    if not isinstance(weights, Mapping):
+        raise InvalidInputError(
+            f"weights are arrays by the layer's name, not a {type(weights).__name__}; "
+            "a Keras model's are keras_weights(model)"
+        )
     expected = {layer.name: shapes for layer in graph.layers if (shapes := weight_shapes(graph, layer))}
     if unknown := sorted(set(weights) - set(expected)):
         raise InvalidInputError(f"weights for layers that the graph does not have: {', '.join(unknown[:5])}")

@@ -149,7 +149,7 @@ def replace_header(path: Path | str, header: bytes) -> None:
         raise InvalidInputError("the header is not one that write_header made; it begins every model of a block")
     if not path.is_file() or path.stat().st_size < len(header):
         raise InvalidInputError(f"{path} is not a copy of a block of weights; make one with private_copy")
-    with path.open("r+b") as file:
+    with _reported(path.parent), path.open("r+b") as file:
         file.write(header)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from leti_opt.architecture_table import ArchitectureTable
 from leti_opt.edge_bits import pack_edges, unpack_edges, words_for
-from leti_opt.errors import SpaceSizeWarning, SpaceTooLargeError
+from leti_opt.errors import InvalidDefinitionError, SpaceSizeWarning, SpaceTooLargeError
 from leti_opt.search_space.definition import NAS_BENCH_101, NAS_BENCH_201, SpaceDefinition
 from leti_opt.search_space.size import estimate_size, largest_size, real_operations, remedy
 from leti_opt.search_space.structures import (
@@ -42,6 +42,7 @@ def enumerate_architectures(definition: SpaceDefinition = NAS_BENCH_101, cache: 
             with its hashes once they are computed. The environment variable ``LETI_CACHE_DIR`` names another folder.
 
     Raises:
+        InvalidDefinitionError: it is no SpaceDefinition.
         SpaceTooLargeError: it cannot fit into the memory that is available, or its cells have more than 11 vertices
             (6 nodes with operations on edges).
 
@@ -53,6 +54,8 @@ def enumerate_architectures(definition: SpaceDefinition = NAS_BENCH_101, cache: 
     >>> len(table), str(table[0]), str(table[-1])
     (43, '0-1::conv,pool', '0-1,0-2,0-3,1-2,1-3,2-3:pool,pool:conv,pool')
     """
+    if not isinstance(definition, SpaceDefinition):
+        raise InvalidDefinitionError(f"a SpaceDefinition such as NAS_BENCH_101 is needed, not {definition!r}")
     if cache and definition in (NAS_BENCH_101, NAS_BENCH_201):
         return through_cache(definition, lambda: _enumerated(definition))
     return _enumerated(definition)

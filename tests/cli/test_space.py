@@ -88,7 +88,7 @@ def test_lists_are_sorted_as_told(key: str, column: str) -> None:
 def test_a_short_list_says_how_long_the_whole_is() -> None:
     text = leti_opt("space", "list", *FIVE, "--limit", 3).stdout
     assert "3 of 2,532 cells" in text
-    assert len(re.findall(r"^[0-9a-f]{32} ", text, re.MULTILINE)) == 3
+    assert len(re.findall(r"^[0-9a-f]{32}\s", text, re.MULTILINE)) == 3
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])

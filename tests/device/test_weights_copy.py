@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,3 +185,39 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path, monkeypatch
     monkeypatch.setenv("LETI_CACHE_DIR", str(blocked))
     with HostCpu() as device, pytest.raises(StoreError, match="LETI_CACHE_DIR"):
         measure(device, model(8), ONCE)
+
+
+def test_an_emptied_cache_costs_another_copy_and_no_measurement(cache: Path) -> None:
+    with HostCpu(deadline_s=30) as device:
+        measure(device, model(8), ONCE)
+        (copy,) = copies(cache)
+        shutil.rmtree(cache / "copies")
+        assert measure(device, model(8), ONCE).batch.count == 2
+        assert copies(cache) != [copy]
+        shutil.rmtree(cache)
+    assert copies(cache) == []
+
+
+def test_a_relative_cache_folder_stays_the_same_after_a_change_of_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LETI_CACHE_DIR", "cache")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with HostCpu(deadline_s=30) as device:
+        measure(device, model(8), ONCE)
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert measure(device, model(8), ONCE).batch.count == 2
+    assert copies(tmp_path / "cache" / "weights") == []
+
+
+def test_behind_a_symbolic_link_it_is_still_seen_what_an_interpreter_has_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.setenv("LETI_CACHE_DIR", str(tmp_path / "link"))
+    with HostCpu(deadline_s=30) as device, hold(device.resources):
+        device.load(model(8))
+        assert device._weights.path is not None
+        assert str(device._weights.path) in mapped_files(device._client.pid)

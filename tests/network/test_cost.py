@@ -196,3 +196,16 @@ def test_litert_does_compute_in_place_where_we_say_so() -> None:
     for name, operators in {"input to output": {"ADD"}, "strides of residual blocks": {"ADD", "MUL"}}.items():
         arena = Arena(write_tflite(graph_of(name)))
         assert {moment.operator for moment in arena.live.moments if arena.overlapping(moment.alive)} == operators
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("0-1:", NetworkConfig()), "not of a str"),
+        ((TRUNCATING, "small"), "needs a NetworkConfig, not 'small'"),
+        ((build_layer_graph(TRUNCATING, NetworkConfig.small()), NetworkConfig()), "laid out already"),
+    ],
+)
+def test_what_has_no_cost_is_refused(arguments: tuple[Any, Any], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        network_cost(*arguments)

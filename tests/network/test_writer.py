@@ -256,3 +256,11 @@ def test_weights_that_do_not_fit_are_refused(change: Callable[[dict[str, Any]], 
     change(weights)
     with pytest.raises(InvalidInputError, match=message):
         write_tflite(graph, weights)
+
+
+def test_a_keras_model_in_place_of_weights_is_refused_with_what_to_do() -> None:
+    graph = build_layer_graph(TRUNCATING, tiny())
+    with pytest.raises(InvalidInputError, match=r"keras_weights\(model\)"):
+        write_tflite(graph, build_keras_model(graph))
+    with pytest.raises(InvalidInputError, match="a LayerGraph is needed"):
+        write_tflite("cell")  # type: ignore[arg-type]

@@ -436,3 +436,8 @@ def test_a_process_killed_while_it_writes_leaves_nothing_wrong(tmp_path: Path) -
     table = enumerate_architectures(NAS_BENCH_201)
     assert ArchitectureTable.load(path) == table
     assert sorted(file.suffix for file in path.parent.iterdir()) == [".lock", ".npz"]
+
+
+def test_a_name_is_no_definition() -> None:
+    with pytest.raises(InvalidDefinitionError, match="SpaceDefinition such as NAS_BENCH_101"):
+        enumerate_architectures("nasbench101")  # type: ignore[arg-type]
