@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from leti_opt.device.measurement import Metric
     from leti_opt.device.model import MeasurableModel
 
-Origin = Literal["measured", "simulated", "replayed"]
+Origin = Literal["measured", "simulated", "replayed", "imported"]
 
 
 def _digest(data: object) -> str:
@@ -34,7 +34,8 @@ class DeviceIdentity:
         runner: how it is started: ``worker``, ``shell``, ``app``.
         delegate: ``cpu``, ``xnnpack``, ``gpu`` …
         options: every option that matters, as pairs, which are kept sorted: threads, affinity, precision loss.
-        origin: whether its figures are measured, simulated from a formula or replayed from a file.
+        origin: whether its figures are measured, simulated from a formula, replayed from a file, or imported from a
+            table whose rows say too little of how they were measured.
     """
 
     kind: str
@@ -91,14 +92,16 @@ class Session(ABC):
     initialization_ms: float | None = None
 
     @abstractmethod
-    def run(self, n: int) -> RunBatch:
-        """Run the network ``n`` times, one after the other, and say what the device reveals.
+    def run(self, n: int, runs_per_sample: int = 1) -> RunBatch:
+        """Take ``n`` samples, one after the other, and say what the device reveals.
 
-        The batch says how many runs it holds: a recording has as many as were recorded.
+        A sample is one run, or several back to back where one is too short to be timed well. The batch says how many
+        runs it holds: a recording has as many as were recorded.
 
         Raises:
             AttemptError: crashed or hung; the session is of no more use.
             InfeasibleError: the device cannot run this network.
+            InvalidProtocolError: the device times single runs only.
             DeviceError: the device is gone.
         """
 

@@ -177,23 +177,23 @@ class _HostCpuSession(Session):
         self._expected_ms: float | None = None
         self._peak_memory_bytes: int | None = None
 
-    def run(self, n: int) -> RunBatch:
-        if n < 1:
-            raise ValueError(f"a session makes 1 run or more, not {n}")
+    def run(self, n: int, runs_per_sample: int = 1) -> RunBatch:
+        if n < 1 or runs_per_sample < 1:
+            raise ValueError(f"a session makes 1 run or more, not {min(n, runs_per_sample)}")
         runs_ms: list[float] = []
-        if self._expected_ms is None:  # one run tells how long to wait for the others
-            runs_ms += self._run(1)
+        if self._expected_ms is None:  # one sample tells how long to wait for the others
+            runs_ms += self._run(1, runs_per_sample)
         if len(runs_ms) < n:
-            runs_ms += self._run(n - len(runs_ms))
-        return RunBatch.from_runs(runs_ms)
+            runs_ms += self._run(n - len(runs_ms), runs_per_sample)
+        return RunBatch.from_runs(runs_ms, runs_per_sample)
 
-    def _run(self, n: int) -> list[float]:
+    def _run(self, n: int, runs_per_sample: int) -> list[float]:
         device = self._device
         if device._session is not self:
             raise AttemptError("this session is over: it was closed, or another model was loaded since")
-        deadline_s = device._deadline_s + _HEADROOM * n * (self._expected_ms or 0.0) / 1e3
-        reply = device._client.ask("run", deadline_s, n=n)
-        runs_ms = [nanoseconds / 1e6 for nanoseconds in reply["runs_ns"]]
+        deadline_s = device._deadline_s + _HEADROOM * n * runs_per_sample * (self._expected_ms or 0.0) / 1e3
+        reply = device._client.ask("run", deadline_s, n=n, runs_per_sample=runs_per_sample)
+        runs_ms = [nanoseconds / 1e6 / runs_per_sample for nanoseconds in reply["samples_ns"]]
         self._expected_ms = max(runs_ms)
         self._peak_memory_bytes = reply["peak_memory_bytes"]
         return runs_ms

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
+from typing import Literal
 
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.device.run_batch import RunBatch
@@ -38,6 +39,7 @@ class Measurement:
         attempts: the batch of each attempt that gave figures, in order. Runs are never dropped.
         stable: whether the last attempt keeps the protocol's rule.
         min_runs: how many runs the protocol asked for.
+        relative_error: the relative error of the mean that the protocol asked for in place of a number of runs.
         max_relative_std: the largest std / mean that the protocol allows.
         warmup_runs: runs before the timed ones, in each attempt.
         faults: what ended each attempt that gave no figures.
@@ -48,6 +50,7 @@ class Measurement:
         duration_s: wall time of all attempts.
         tool: version of leti_opt.
         commit: its commit, where it runs from a checkout.
+        source: the file that it was imported from; None for a measurement of this store's own.
     """
 
     model_key: str
@@ -66,6 +69,8 @@ class Measurement:
     metrics: tuple[Metric, ...] = ()
     tool: str = ""
     commit: str | None = None
+    relative_error: float | None = None
+    source: str | None = None
 
     def __post_init__(self) -> None:
         if not self.attempts:
@@ -76,12 +81,23 @@ class Measurement:
         """The attempt that the measurement stands on: the last one."""
         return self.attempts[-1]
 
+    @property
+    def status(self) -> Literal["stable", "unstable", "unchecked"]:
+        """``unchecked`` where runs and spread of a published figure are not known, so that no rule can be checked.
+
+        A device that measures must reveal both: without them its measurement is unstable.
+        """
+        if self.stable:
+            return "stable"
+        published = self.device.origin in ("replayed", "imported")
+        return "unchecked" if published and not self.batch.checkable else "unstable"
+
     def latency_ms(self, statistic: str = "mean") -> float:
         """The latency, or for an unstable measurement the median over its attempts (a provisional figure).
 
         Raises:
             StatisticUnavailableError: the device does not reveal this statistic.
         """
-        if self.stable:
+        if self.status != "unstable":
             return self.batch.statistic(statistic)
         return float(median(batch.statistic(statistic) for batch in self.attempts))

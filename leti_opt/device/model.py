@@ -31,6 +31,7 @@ class MeasurableModel:
         precision: ``float32``, ``float16``, ``dynamic`` or ``int8``; ``unknown`` for a user's file.
         layer_graph: its layers, where they are known.
         path: a user's ``.tflite`` file.
+        file_sha256: hexadecimal SHA-256 of that file when it was first read; empty where there is none.
         render: makes the TFLite file's content, where there is no path.
         place: makes a header over a block of random weights, where a device can measure that in place of a file.
     """
@@ -41,6 +42,7 @@ class MeasurableModel:
     precision: str = "float32"
     layer_graph: LayerGraph | None = field(default=None, compare=False, repr=False)
     path: Path | None = field(default=None, compare=False)
+    file_sha256: str = field(default="", compare=False)
     render: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
     place: Callable[[], PlacedNetwork] | None = field(default=None, compare=False, repr=False)
 
@@ -79,6 +81,7 @@ class MeasurableModel:
             renderer="file",
             precision="unknown",
             path=path.resolve(),
+            file_sha256=hashlib.sha256(content).hexdigest(),
         )
 
     @classmethod

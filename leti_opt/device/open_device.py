@@ -70,7 +70,7 @@ class DeviceRow:
 
     uri: str
     name: str
-    origin: Literal["measured", "simulated", "replayed", "unknown"]
+    origin: Literal["measured", "simulated", "replayed", "imported", "unknown"]
     note: str = ""
 
 

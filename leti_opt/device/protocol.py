@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from leti_opt.device.device import Device
+from leti_opt.device.certainty import MIN_RUNS
+from leti_opt.device.device import Device, Session
 from leti_opt.device.measurement import Measurement, Metric
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.resource_lock import building_on_host, hold
 from leti_opt.device.run_batch import RunBatch
 from leti_opt.errors import AttemptError, InfeasibleError, InvalidProtocolError
 from leti_opt.version import source_commit, version
+
+SAMPLE_MS = 1.0
+"""A timing sample lasts at least so long where the protocol may choose: shorter ones are mostly the clock's noise."""
+
+_GROWTH = 1.5
+_MOST_RUNS_PER_SAMPLE = 1000
 
 
 @dataclass(frozen=True)
@@ -24,37 +32,60 @@ class MeasurementProtocol:
         max_relative_std: an attempt holds if its standard deviation is at most this share of its mean.
         max_attempts: attempts before the network counts as unstable.
         warmup_runs: runs before the timed ones of each attempt, besides the very first.
+        relative_error: in place of a number of runs: run until the 95 % interval of the mean
+            (:func:`~leti_opt.device.certainty.mean_interval`) is within plus and minus this share of it. Such a
+            measurement never answers a request for a number of runs.
+        max_runs: with ``relative_error``, where an attempt ends that did not get there.
+        runs_per_sample: with ``relative_error``, runs timed as one; None for as many as last a millisecond.
 
     Raises:
-        InvalidProtocolError: a number is out of range.
+        InvalidProtocolError: a number is out of range, or two contradict each other.
 
     >>> MeasurementProtocol(min_runs=300).accepts(RunBatch(count=300, mean_ms=5.0, std_ms=0.4))
     True
     >>> MeasurementProtocol(min_runs=300).accepts(RunBatch(count=300, mean_ms=5.0, std_ms=0.6))
     False
+    >>> batch = RunBatch(count=60, mean_ms=5.0, std_ms=0.1, mean_error_ms=0.03)
+    >>> MeasurementProtocol(relative_error=0.01).accepts(batch)
+    True
     """
 
     min_runs: int | None = None
     max_relative_std: float = 0.1
     max_attempts: int = 5
     warmup_runs: int = 10
+    relative_error: float | None = None
+    max_runs: int = 10_000
+    runs_per_sample: int | None = 1
 
     def __post_init__(self) -> None:
-        for name in ("min_runs", "max_attempts", "warmup_runs"):
+        for name, least in (
+            ("min_runs", 1),
+            ("max_attempts", 1),
+            ("warmup_runs", 0),
+            ("max_runs", MIN_RUNS),
+            ("runs_per_sample", 1),
+        ):
             number = getattr(self, name)
             if number is not None and not isinstance(number, int):
                 raise InvalidProtocolError(f"{name} must be a whole number, not {number!r}")
-        if self.min_runs is not None and self.min_runs < 1:
-            raise InvalidProtocolError(f"min_runs must be 1 or more, not {self.min_runs}")
+            if number is not None and number < least:
+                raise InvalidProtocolError(f"{name} must be {least} or more, not {number}")
         if not self.max_relative_std > 0:
             raise InvalidProtocolError(f"max_relative_std must be above 0, not {self.max_relative_std}")
-        if self.max_attempts < 1:
-            raise InvalidProtocolError(f"max_attempts must be 1 or more, not {self.max_attempts}")
-        if self.warmup_runs < 0:
-            raise InvalidProtocolError(f"warmup_runs must be 0 or more, not {self.warmup_runs}")
+        if self.relative_error is None:
+            if self.runs_per_sample != 1:
+                raise InvalidProtocolError("runs_per_sample needs relative_error: a number of runs counts single ones")
+            return
+        if not 0 < self.relative_error < 1:
+            raise InvalidProtocolError(f"relative_error must be between 0 and 1, not {self.relative_error}")
+        if self.min_runs is not None:
+            raise InvalidProtocolError("give min_runs or relative_error, not both: one replaces the other")
 
     def runs_on(self, device: Device) -> int:
-        """Timed runs of an attempt on this device."""
+        """Timed runs of an attempt on this device; with ``relative_error`` the fewest that it may end with."""
+        if self.relative_error is not None:
+            return MIN_RUNS
         return device.default_min_runs if self.min_runs is None else self.min_runs
 
     def accepts(self, batch: RunBatch, min_runs: int | None = None) -> bool:
@@ -63,16 +94,42 @@ class MeasurementProtocol:
         A batch without a standard deviation never holds. ``min_runs`` is needed where the protocol leaves it to
         the device.
         """
+        spread = batch.relative_std
+        if batch.count is None or spread is None or spread > self.max_relative_std:
+            return False
+        if self.relative_error is not None:
+            error = batch.relative_error
+            return (
+                batch.count >= MIN_RUNS * batch.runs_per_sample and error is not None and error <= self.relative_error
+            )
         needed = self.min_runs if min_runs is None else min_runs
         if needed is None:
             raise InvalidProtocolError("this protocol leaves min_runs to the device; pass protocol.runs_on(device)")
-        spread = batch.relative_std
-        return batch.count >= needed and spread is not None and spread <= self.max_relative_std
+        return batch.count >= needed
+
+    def served_by(self, measurement: Measurement, min_runs: int) -> bool:
+        """Whether a stored measurement is good enough to answer for one by this protocol."""
+        if self.relative_error is None and measurement.relative_error is not None:
+            return False  # it ended when its runs looked good, so it is no fair sample of a fixed number
+        return self.accepts(measurement.batch, min_runs)
 
     def gives_up(self, measurement: Measurement, min_runs: int) -> bool:
         """Whether an unstable measurement used up all the attempts that this protocol would make."""
-        asked_enough = measurement.min_runs >= min_runs
+        if self.relative_error is None:
+            asked_enough = measurement.relative_error is None and measurement.min_runs >= min_runs
+        else:
+            asked_enough = measurement.relative_error is not None and measurement.relative_error <= self.relative_error
         return asked_enough and len(measurement.attempts) + len(measurement.faults) >= self.max_attempts
+
+    def chosen_runs_per_sample(self, run_ms: float) -> int:
+        """How many runs make a sample, for a network of this latency.
+
+        >>> MeasurementProtocol(relative_error=0.01, runs_per_sample=None).chosen_runs_per_sample(0.3)
+        4
+        """
+        if self.runs_per_sample is not None:
+            return self.runs_per_sample
+        return 1 if run_ms >= SAMPLE_MS else min(_MOST_RUNS_PER_SAMPLE, math.ceil(SAMPLE_MS / max(run_ms, 1e-6)))
 
 
 def measure(device: Device, model: MeasurableModel, protocol: MeasurementProtocol | None = None) -> Measurement:
@@ -126,6 +183,7 @@ class _Attempts:
             stable=self._stable(),
             min_runs=self.min_runs,
             max_relative_std=self.protocol.max_relative_std,
+            relative_error=self.protocol.relative_error,
             warmup_runs=self.protocol.warmup_runs,
             started_at=started_at,
             duration_s=time.monotonic() - start,
@@ -152,5 +210,24 @@ class _Attempts:
             while self._attempts_left() and not self._stable():
                 if self.protocol.warmup_runs:
                     session.run(self.protocol.warmup_runs)
-                self.batches.append(session.run(self.min_runs))
+                self.batches.append(self._attempt(session, first.mean_ms))
                 self.metrics = session.metrics()
+
+    def _attempt(self, session: Session, run_ms: float) -> RunBatch:
+        if self.protocol.relative_error is None:
+            return session.run(self.min_runs)
+        per_sample = self.protocol.chosen_runs_per_sample(run_ms)
+        runs_ms: list[float] = []
+        batch: RunBatch | None = None
+        while batch is None or not (
+            self.protocol.accepts(batch) or len(runs_ms) * per_sample >= self.protocol.max_runs
+        ):
+            target = max(MIN_RUNS, math.ceil(_GROWTH * len(runs_ms)))
+            more = session.run(target - len(runs_ms), per_sample)
+            if more.runs_ms is None:
+                raise InvalidProtocolError(
+                    f"{self.device.uri} does not reveal single runs, so relative_error cannot be checked; use min_runs"
+                )
+            runs_ms += more.runs_ms
+            batch = RunBatch.from_runs(runs_ms, per_sample)
+        return batch

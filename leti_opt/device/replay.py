@@ -13,7 +13,7 @@ from urllib.parse import quote
 from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity, Session
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.run_batch import RunBatch
-from leti_opt.errors import InfeasibleError, InvalidDeviceUriError, did_you_mean
+from leti_opt.errors import InfeasibleError, InvalidDeviceUriError, InvalidProtocolError, did_you_mean
 
 STATISTICS_COLUMNS = ("mean_ms", "std_ms", "min_ms", "max_ms", "median_ms", "p5_ms", "p95_ms")
 COLUMNS = ("model_key", "status", "count", *STATISTICS_COLUMNS, "failure_reason")
@@ -96,9 +96,11 @@ class _RecordedSession(Session):
             )
         self._batch = RunBatch(count=int(row["count"]), **revealed)
 
-    def run(self, n: int) -> RunBatch:
+    def run(self, n: int, runs_per_sample: int = 1) -> RunBatch:
         if n < 1:
             raise ValueError(f"a session makes 1 run or more, not {n}")
+        if runs_per_sample != 1:
+            raise InvalidProtocolError("a recording holds figures of single runs; leave runs_per_sample at 1")
         return self._batch
 
 

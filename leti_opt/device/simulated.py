@@ -163,16 +163,17 @@ class _SimulatedSession(Session):
         self._generator = generator
         self._runs_made = 0
 
-    def run(self, n: int) -> RunBatch:
+    def run(self, n: int, runs_per_sample: int = 1) -> RunBatch:
         if n < 1:
             raise ValueError(f"a session makes 1 run or more, not {n}")
+        samples, n = n, n * runs_per_sample
         position = np.arange(self._runs_made, self._runs_made + n)
         runs_ms = self._latency_ms * _lognormal(self._generator, self._formula.noise, n)
         runs_ms *= (1 + self._formula.drift) ** (position / 1000)
         if self._unstable:  # alternating, so that two runs suffice to show it
             runs_ms *= np.where(position % 2 == 0, 1 - _SPREAD_OF_UNSTABLE, 1 + _SPREAD_OF_UNSTABLE)
         self._runs_made += n
-        return RunBatch.from_runs(runs_ms.tolist())
+        return RunBatch.from_runs(runs_ms.reshape(samples, runs_per_sample).mean(axis=1).tolist(), runs_per_sample)
 
 
 def _lognormal(generator: np.random.Generator, relative_std: float, count: int) -> NDArray[np.float64]:

@@ -130,9 +130,14 @@ class NetworkConfig(BaseModel):
         return cls(**{"filters": 32, "stacks": 2, "cells_per_stack": 1, **changes})
 
     @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Every field as JSON has it; ``NetworkConfig(**settings)`` makes an equal config."""
+        return self.model_dump(mode="json")
+
+    @cached_property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of every field."""
-        data = {"layout": _LAYOUT_VERSION, **self.model_dump(mode="json")}
+        data = {"layout": _LAYOUT_VERSION, **self.settings}
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     @cached_property

@@ -278,7 +278,10 @@ def cell_question(architecture: Architecture, network: NetworkConfig, renderer: 
     cell = str(architecture.canonical())
     alias = CellAlias(architecture.graph_hash, network.digest, renderer_version(network.precision, renderer), cell)
     return Question(
-        cell, lambda: MeasurableModel.of_graph(build_layer_graph(architecture, network), cell, renderer), alias
+        cell,
+        lambda: MeasurableModel.of_graph(build_layer_graph(architecture, network), cell, renderer),
+        alias,
+        network=network.settings,
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity
 from leti_opt.device.measurement import Measurement
@@ -48,12 +48,15 @@ class Question:
         build: makes the model; called only if nothing is known yet.
         alias: the cell and network that it is made of, by which a store finds it without building.
         refusal: why the model shall be skipped without asking the device, or None; not asked where a result is known.
+        network: the settings that the alias's network digest stands for; kept in the store, so that the network can be
+            built again from there.
     """
 
     name: str
     build: Callable[[], MeasurableModel]
     alias: CellAlias | None = None
     refusal: Callable[[MeasurableModel], str | None] | None = None
+    network: Mapping[str, Any] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ class MeasuringService:
         self.offline = offline
         self.counts: Counter[tuple[Source, str]] = Counter()
         self._memory: dict[CellAlias | str, Answer] = {}
+        self._networks: set[str] = set()
         self._busy: dict[CellAlias | str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._seen: tuple[DeviceIdentity, DeviceEpoch] | None = None
@@ -144,6 +148,7 @@ class MeasuringService:
             known = self._remembered(alias) or self._stored(self.store.resolve(alias), alias)
             if known is not None:
                 return self._keep(alias, known)
+        self._keep_network(question, alias)
         answer = self._built_and_answered(question, fresh)
         self._keep(alias, (self._stored(self.store.resolve(alias), alias) if fresh else None) or answer)
         return answer
@@ -166,6 +171,11 @@ class MeasuringService:
             # A second measurement may be worse than the first, and the better one goes on to answer.
             self._keep(model.key, (self._stored(model.key) if fresh else None) or answer)
             return answer
+
+    def _keep_network(self, question: Question, alias: CellAlias) -> None:
+        if question.network is not None and alias.network_digest not in self._networks and not self.offline:
+            self.store.add_network(alias.network_digest, question.network)
+            self._networks.add(alias.network_digest)
 
     def _skipped(self, question: Question, model: MeasurableModel) -> Answer | None:
         reason = question.refusal(model) if question.refusal is not None else None
@@ -194,7 +204,7 @@ class MeasuringService:
                 )
                 return Answer(Source.DEVICE, failure=error.reason)
             self._record(model, measurement, alias)
-        return Answer(Source.DEVICE, measurement, provisional=not measurement.stable)
+        return Answer(Source.DEVICE, measurement, provisional=measurement.status == "unstable")
 
     def _record(self, model: MeasurableModel, measurement: Measurement, alias: CellAlias | None) -> None:
         cost = None if model.layer_graph is None else network_cost(model.layer_graph)
@@ -213,7 +223,9 @@ class MeasuringService:
         unstable: Answer | None = None
         for measurement in self.store.find(key, identity, epoch=epoch) if key else ():
             # Whether it holds is for this protocol to say, whatever the one said that it was measured under.
-            if self.protocol.accepts(measurement.batch, min_runs):
+            if measurement.status == "unchecked":
+                return Answer(Source.STORE, measurement)
+            if self.protocol.served_by(measurement, min_runs):
                 return Answer(Source.STORE, replace(measurement, stable=True))
             if unstable is None and self.protocol.gives_up(measurement, min_runs):
                 unstable = Answer(Source.STORE, replace(measurement, stable=False), provisional=True)

@@ -33,7 +33,7 @@ class FrontRow:
     graph_hash: str
     latency_ms: float
     std_ms: float | None
-    runs: int
+    runs: int | None
     accuracy: float | None
     flops: int
     parameters: int

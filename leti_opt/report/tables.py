@@ -37,14 +37,16 @@ def cell_lines(rows: Sequence[FrontRow]) -> list[str]:
     return [f"{number}  {row.cell}" for number, row in enumerate(rows, start=1)]
 
 
-def latency_text(latency_ms: float, std_ms: float | None, runs: int) -> str:
-    """A latency with the spread of its runs.
+def latency_text(latency_ms: float, std_ms: float | None, runs: int | None) -> str:
+    """A latency with the spread of its runs, where that is known.
 
     >>> latency_text(3.14159, 0.05, 300)
     '3.142 ± 0.050 (300 runs)'
+    >>> latency_text(3.14159, None, None)
+    '3.142 (runs not known)'
     """
     spread = "" if std_ms is None else f" ± {std_ms:.3f}"
-    return f"{latency_ms:.3f}{spread} ({runs} runs)"
+    return f"{latency_ms:.3f}{spread} ({'runs not known' if runs is None else f'{runs} runs'})"
 
 
 def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -14,13 +14,14 @@ from leti_opt.device.device import DeviceIdentity
 from leti_opt.errors import InvalidInputError, StoreError
 from leti_opt.store import registry, schema
 from leti_opt.store.schema import aliases, devices, epochs, failures, measurements, metrics, models
+from leti_opt.store.suspicions import IS_SUSPECT
 from leti_opt.version import version
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".parquet", ".csv")
-ORIGINS = ("measured", "simulated", "replayed", "any")
+ORIGINS = ("measured", "simulated", "replayed", "imported", "any")
 
 _TEXT, _NUMBER, _INTEGER, _MOMENT = "string", "float64", "Int64", "datetime64[us, UTC]"
 
@@ -33,14 +34,16 @@ COLUMNS: dict[str, str] = {
     "failure_reason": _TEXT,
     "count": _INTEGER,
     **dict.fromkeys(("mean_ms", "std_ms", "min_ms", "max_ms", "median_ms", "p5_ms", "p95_ms"), _NUMBER),
+    "mean_error_ms": _NUMBER,
+    "runs_per_sample": _INTEGER,
     **dict.fromkeys(("first_run_ms", "initialization_ms"), _NUMBER),
     "attempts": _INTEGER,
     **dict.fromkeys(("flops", "parameters", "min_runs", "warmup_runs"), _INTEGER),
-    "max_relative_std": _NUMBER,
+    **dict.fromkeys(("max_relative_std", "relative_error"), _NUMBER),
     "metrics": _TEXT,
     "started_at": _MOMENT,
     "duration_s": _NUMBER,
-    **dict.fromkeys(("tool", "commit"), _TEXT),
+    **dict.fromkeys(("tool", "commit", "source"), _TEXT),
 }
 """Columns of an exported table with their types. ``options``, ``input_shape`` and ``metrics`` hold JSON."""
 
@@ -125,13 +128,13 @@ def _refuse_mixture(origins: set[str]) -> None:
 def _measured_rows(
     connection: Connection, origin: str | None, identity: DeviceIdentity | None, include_unstable: bool
 ) -> list[dict[str, Any]]:
-    query = _MEASURED
+    query = _MEASURED.where(~IS_SUSPECT, models.c.role.is_(None))
     if origin not in (None, "any"):
         query = query.where(measurements.c.origin == origin)
     if identity is not None:
         query = query.where(devices.c.digest == identity.digest)
     if not include_unstable:
-        query = query.where(measurements.c.status == "stable")
+        query = query.where(measurements.c.status != "unstable")
     further, stories = _further_metrics(connection), _stories(connection)
     return [
         {**row._mapping, **stories[row.device_digest], "metrics": further.get(row.id)}

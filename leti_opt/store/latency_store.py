@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.device.measurement import Measurement
 from leti_opt.device.model import MeasurableModel
 from leti_opt.errors import InvalidInputError, StoreError
-from leti_opt.store import journal, measurement_rows, registry, summary
+from leti_opt.store import journal, measurement_rows, panels, registry, summary, suspicions
 from leti_opt.store.database import Database
 from leti_opt.store.records import (
     CellAlias,
@@ -32,7 +32,7 @@ from leti_opt.version import source_commit, version
 if TYPE_CHECKING:
     import pandas as pd
 
-OriginFilter = Literal["measured", "simulated", "replayed", "any"]
+OriginFilter = Literal["measured", "simulated", "replayed", "imported", "any"]
 
 
 class LatencyStore:
@@ -123,6 +123,21 @@ class LatencyStore:
         with self._database.read() as connection:
             return [CellAlias(*row) for row in connection.execute(query.order_by(aliases.c.id))]
 
+    def add_network(self, digest: str, config: Mapping[str, Any]) -> None:
+        """Keep the settings that a network's digest stands for, so that its cells can be built from the store alone.
+
+        Args:
+            digest: ``NetworkConfig.digest``.
+            config: ``NetworkConfig.settings``.
+        """
+        with self._database.write() as connection:
+            registry.add_network(connection, digest, config)
+
+    def network(self, digest: str) -> dict[str, Any] | None:
+        """The settings that a network's digest stands for; None if the store does not know them."""
+        with self._database.read() as connection:
+            return registry.load_network(connection, digest)
+
     # -- measurements and failures ------------------------------------------------------------------------------
 
     def add(
@@ -133,8 +148,11 @@ class LatencyStore:
         alias: CellAlias | None = None,
         flops: int | None = None,
         parameters: int | None = None,
+        role: Literal["canary"] | None = None,
     ) -> int:
         """Store a measurement with its model, device, epoch and alias, in one transaction.
+
+        A model with the role ``canary`` only watches its device: it is no result, so no table of results holds it.
 
         Returns:
             Its id. An equal measurement that is stored already is not stored again.
@@ -149,7 +167,7 @@ class LatencyStore:
             )
         rows = measurement_rows.to_rows(measurement)
         with self._database.write() as connection:
-            model_id = registry.add_model(connection, model, flops, parameters)
+            model_id = registry.add_model(connection, model, flops, parameters, role)
             if alias is not None:
                 registry.add_alias(connection, alias, model_id)
             epoch_id = registry.add_epoch(
@@ -157,13 +175,21 @@ class LatencyStore:
             )
             return measurement_rows.insert_rows(connection, rows, model_id, epoch_id)
 
-    def find(self, model_key: str, identity: DeviceIdentity, epoch: DeviceEpoch | None = None) -> list[Measurement]:
+    def find(
+        self,
+        model_key: str,
+        identity: DeviceIdentity,
+        epoch: DeviceEpoch | None = None,
+        *,
+        include_suspect: bool = False,
+    ) -> list[Measurement]:
         """Measurements of a model on a device, newest first, stable or not, as they were added.
 
         Args:
             model_key: key of the model.
             identity: the device.
             epoch: only of this epoch and those that a panel showed to agree with it (:meth:`add_link`); None for all.
+            include_suspect: also those that were withdrawn (:meth:`suspect`).
         """
 
         def served(found: set[DeviceEpoch]) -> set[DeviceEpoch]:
@@ -172,7 +198,27 @@ class LatencyStore:
             return registry.served_epochs(registry.links(connection, identity), epoch)
 
         with self._database.read() as connection:
-            return measurement_rows.load(connection, model_key, identity, served)
+            return measurement_rows.load(connection, model_key, identity, served, include_suspect)
+
+    def suspect(self, identity: DeviceIdentity, epoch: DeviceEpoch, *, since: datetime, reason: str) -> list[str]:
+        """Withdraw what a device measured after a moment: it stays in the store, and answers nothing any more.
+
+        Args:
+            identity: the device.
+            epoch: its epoch.
+            since: the last moment at which the device was known to be itself.
+            reason: one line.
+
+        Returns:
+            Keys of the models whose measurements were withdrawn, in order of measurement.
+        """
+        with self._database.write() as connection:
+            return suspicions.add(connection, identity, epoch, moment(since, "since"), reason, datetime.now(UTC))
+
+    def suspects(self, identity: DeviceIdentity, epoch: DeviceEpoch) -> list[str]:
+        """Keys of the models that have nothing but withdrawn measurements on this device and epoch."""
+        with self._database.read() as connection:
+            return suspicions.open_keys(connection, identity, epoch)
 
     def add_failure(
         self,
@@ -260,6 +306,22 @@ class LatencyStore:
         """Every link between epochs of a device, newest first."""
         with self._database.read() as connection:
             return registry.links(connection, identity)
+
+    def set_panel(self, identity: DeviceIdentity, network_digest: str, model_keys: Sequence[str]) -> None:
+        """Choose the networks that are measured again to see whether a device has changed.
+
+        Args:
+            identity: the device.
+            network_digest: how the cells are laid out; empty for users' own files.
+            model_keys: models that the store knows, in order of latency.
+        """
+        with self._database.write() as connection:
+            panels.replace(connection, identity, network_digest, model_keys)
+
+    def panel(self, identity: DeviceIdentity, network_digest: str) -> list[str]:
+        """Keys of the panel's models; empty where none was chosen."""
+        with self._database.read() as connection:
+            return panels.load(connection, identity, network_digest)
 
     # -- scores and searches ------------------------------------------------------------------------------------
 

@@ -15,9 +15,10 @@ from leti_opt.device.run_batch import RunBatch
 from leti_opt.store.prepared import Prepared
 from leti_opt.store.registry import EPOCH_COLUMNS, epoch_of, inserted_id
 from leti_opt.store.schema import attempt_faults, attempts, devices, epochs, measurements, metrics, models
+from leti_opt.store.suspicions import IS_SUSPECT
 from leti_opt.store.values import moment, number, pack_runs, raw_runs, unpack_runs
 
-STATISTIC_COLUMNS = ("mean_ms", "std_ms", "min_ms", "max_ms", "median_ms", "p5_ms", "p95_ms")
+STATISTIC_COLUMNS = ("mean_ms", "std_ms", "min_ms", "max_ms", "median_ms", "p5_ms", "p95_ms", "mean_error_ms")
 
 Values = dict[str, Any]
 
@@ -41,7 +42,7 @@ def to_rows(measurement: Measurement) -> MeasurementRows:
         InvalidInputError: a figure is NaN, or a time has no time zone.
     """
     header = {
-        "status": "stable" if measurement.stable else "unstable",
+        "status": measurement.status,
         **_statistics(measurement.batch),
         "min_runs": int(measurement.min_runs),
         "max_relative_std": number(measurement.max_relative_std, "max_relative_std"),
@@ -53,6 +54,8 @@ def to_rows(measurement: Measurement) -> MeasurementRows:
         "tool": measurement.tool,
         "commit": measurement.commit,
         "origin": measurement.device.origin,
+        "relative_error": number(measurement.relative_error, "relative_error"),
+        "source": measurement.source,
     }
     runs = [None if batch.runs_ms is None else raw_runs(batch.runs_ms) for batch in measurement.attempts]
     batches = [
@@ -93,6 +96,7 @@ def load(
     model_key: str,
     identity: DeviceIdentity,
     served: Callable[[set[DeviceEpoch]], set[DeviceEpoch]],
+    include_suspect: bool = False,
 ) -> list[Measurement]:
     """Measurements of a model on a device, newest first.
 
@@ -101,11 +105,12 @@ def load(
         model_key: key of the model.
         identity: the device.
         served: given the epochs that there are measurements of, says which of them to return.
+        include_suspect: also those that were withdrawn.
     """
     found = _FIND.all(connection, key=model_key, device=identity.digest)
     epoch_by_id = {row.epoch_id: epoch_of(row) for row in found}
     wanted = served(set(epoch_by_id.values()))
-    headers = [row for row in found if epoch_by_id[row.epoch_id] in wanted]
+    headers = [row for row in found if epoch_by_id[row.epoch_id] in wanted and (include_suspect or not row.is_suspect)]
     return [
         Measurement(
             model_key=model_key,
@@ -124,19 +129,26 @@ def load(
             metrics=tuple(Metric(*row) for row in _METRICS.all(connection, of=header.id)) if header.has_metrics else (),
             tool=header.tool,
             commit=header.commit,
+            relative_error=header.relative_error,
+            source=header.source,
         )
         for header in headers
     ]
 
 
 def _statistics(batch: RunBatch) -> Values:
-    return {"count": int(batch.count)} | {name: number(getattr(batch, name), name) for name in STATISTIC_COLUMNS}
+    return {
+        "count": None if batch.count is None else int(batch.count),
+        "runs_per_sample": int(batch.runs_per_sample),
+        **{name: number(getattr(batch, name), name) for name in STATISTIC_COLUMNS},
+    }
 
 
 def _batch(row: Any) -> RunBatch:
     return RunBatch(
         count=row.count,
         **{name: getattr(row, name) for name in STATISTIC_COLUMNS},
+        runs_per_sample=row.runs_per_sample,
         runs_ms=None if row.runs is None else unpack_runs(row.runs),
     )
 
@@ -168,10 +180,11 @@ _FIND = Prepared(
     select(
         *(measurements.c[name] for name in ("id", "epoch_id", "status", "min_runs", "max_relative_std")),
         *(measurements.c[name] for name in ("warmup_runs", "first_run_ms", "initialization_ms", "started_at")),
-        *(measurements.c[name] for name in ("duration_s", "tool", "commit")),
+        *(measurements.c[name] for name in ("duration_s", "tool", "commit", "relative_error", "source")),
         *EPOCH_COLUMNS,
         exists().where(attempt_faults.c.measurement_id == measurements.c.id).label("has_faults"),
         exists().where(metrics.c.measurement_id == measurements.c.id).label("has_metrics"),
+        IS_SUSPECT.label("is_suspect"),
     )
     .select_from(measurements.join(models).join(epochs).join(devices))
     .where(models.c.key == bindparam("key"), devices.c.digest == bindparam("device"))
@@ -179,7 +192,7 @@ _FIND = Prepared(
 )
 _ATTEMPTS = Prepared(
     select(
-        *(attempts.c[name] for name in ("count", *STATISTIC_COLUMNS)),
+        *(attempts.c[name] for name in ("count", "runs_per_sample", *STATISTIC_COLUMNS)),
         attempts.c.runs,
     )
     .where(attempts.c.measurement_id == bindparam("of"))

@@ -5,6 +5,7 @@ The functions that add run in a transaction that holds the write lock, so nobody
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Table, bindparam, insert, select, update
@@ -14,7 +15,7 @@ from leti_opt.device.model import MeasurableModel
 from leti_opt.errors import InvalidInputError, StoreError
 from leti_opt.store.prepared import Prepared
 from leti_opt.store.records import CellAlias, EpochLink
-from leti_opt.store.schema import aliases, devices, epoch_links, epochs, models
+from leti_opt.store.schema import aliases, devices, epoch_links, epochs, models, networks
 from leti_opt.store.values import canonical_json, moment, number, plain_json
 
 IDENTITY_COLUMNS = (
@@ -37,7 +38,11 @@ def epoch_of(row: Any) -> DeviceEpoch:
 
 
 def add_model(
-    connection: Connection, model: MeasurableModel, flops: int | None = None, parameters: int | None = None
+    connection: Connection,
+    model: MeasurableModel,
+    flops: int | None = None,
+    parameters: int | None = None,
+    role: str | None = None,
 ) -> int:
     """Id of a model. What an earlier call did not know is filled in; nothing is overwritten."""
     found = connection.execute(_MODEL, {"wanted": model.key}).first()
@@ -48,6 +53,9 @@ def add_model(
         "layer_graph_digest": None if graph is None else graph.digest,
         "flops": None if flops is None else int(flops),
         "parameters": None if parameters is None else int(parameters),
+        "role": role,
+        "path": None if model.path is None else str(model.path),
+        "file_sha256": model.file_sha256 or None,
     }
     if found is None:
         named = {"key": model.key, "name": model.name, "renderer": model.renderer, "precision": model.precision}
@@ -56,6 +64,18 @@ def add_model(
     if fresh:
         connection.execute(update(models).where(models.c.id == found.id).values(fresh))
     return int(found.id)
+
+
+def add_network(connection: Connection, digest: str, config: Mapping[str, Any]) -> None:
+    """Keep the settings that a network's digest stands for."""
+    if connection.execute(select(networks.c.id).where(networks.c.digest == digest)).first() is None:
+        _inserted(connection, networks, {"digest": digest, "config": plain_json(dict(config), "network config")})
+
+
+def load_network(connection: Connection, digest: str) -> dict[str, Any] | None:
+    """The settings that a network's digest stands for, or None."""
+    found = connection.execute(select(networks.c.config).where(networks.c.digest == digest)).scalar()
+    return None if found is None else dict(found)
 
 
 def add_alias(connection: Connection, alias: CellAlias, model: int) -> None:

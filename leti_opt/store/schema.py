@@ -33,7 +33,7 @@ from sqlalchemy.dialects import sqlite
 SQLITE = sqlite.dialect()
 """How SQL is written for SQLite."""
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest schema version; migrations are numbered upwards from 0001."""
 
 
@@ -82,9 +82,10 @@ def _double(name: str, *, nullable: bool = True) -> Column[float]:
 def _statistics() -> list[Column[int] | Column[float]]:
     """One series of runs, as :class:`~leti_opt.device.run_batch.RunBatch` has it."""
     return [
-        Column("count", Integer, nullable=False),
+        Column("count", Integer),
         _double("mean_ms", nullable=False),
-        *(_double(f"{name}_ms") for name in ("std", "min", "max", "median", "p5", "p95")),
+        *(_double(f"{name}_ms") for name in ("std", "min", "max", "median", "p5", "p95", "mean_error")),
+        Column("runs_per_sample", Integer, nullable=False, server_default="1"),
     ]
 
 
@@ -101,6 +102,19 @@ models = Table(
     Column("flops", BigInteger),
     Column("parameters", BigInteger),
     _text("layer_graph_digest", nullable=True),
+    _text("role", nullable=True),
+    _text("path", nullable=True),
+    _text("file_sha256", nullable=True),
+)
+"""``role`` is ``canary`` for the network that only watches its device; ``path`` is a user's file."""
+
+# What the digests in aliases stand for, so that a cell's network can be built again from the store alone.
+networks = Table(
+    "networks",
+    metadata,
+    _id(),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("config", JSON, nullable=False),
 )
 
 # The unique index begins with the two columns that look-ups have, so it is also the index that they use.
@@ -174,7 +188,9 @@ measurements = Table(
     Column("digest", String(64), nullable=False, unique=True),
     _to("model"),
     _to("epoch"),
-    Column("status", Text, CheckConstraint("status IN ('stable', 'unstable')", name="status"), nullable=False),
+    Column(
+        "status", Text, CheckConstraint("status IN ('stable', 'unstable', 'unchecked')", name="status"), nullable=False
+    ),
     *_statistics(),
     Column("min_runs", Integer, nullable=False),
     _double("max_relative_std", nullable=False),
@@ -186,6 +202,8 @@ measurements = Table(
     _text("tool"),
     _text("commit", nullable=True),
     _text("origin"),
+    _double("relative_error"),
+    _text("source", nullable=True),
     Index(None, "model_id", "epoch_id"),
     Index(None, "epoch_id"),
 )
@@ -216,6 +234,25 @@ metrics = Table(
     _double("value", nullable=False),
     _text("unit"),
     _text("source"),
+)
+
+# What was measured while its device was not itself. The measurement stays; it answers nothing any more.
+suspicions = Table(
+    "suspicions",
+    metadata,
+    Column("measurement_id", ForeignKey("measurements.id"), primary_key=True),
+    _text("reason"),
+    Column("found_at", UtcDateTime, nullable=False),
+)
+
+# The networks that are measured again when a device has changed, in order of latency.
+panel_members = Table(
+    "panel_members",
+    metadata,
+    Column("device_id", ForeignKey("devices.id"), primary_key=True),
+    Column("network_digest", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    _to("model"),
 )
 
 # Networks that could not be built have no model yet: their alias stands here itself.

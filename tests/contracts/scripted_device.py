@@ -121,7 +121,8 @@ class _ScriptedSession(Session):
         self._closed = False
         device.open_sessions += 1
 
-    def run(self, n: int) -> RunBatch:
+    def run(self, n: int, runs_per_sample: int = 1) -> RunBatch:
+        assert runs_per_sample == 1, "this device is scripted for single runs"
         assert not self._closed, "a closed session was asked to run"
         if n < 1:
             raise ValueError(f"a session makes 1 run or more, not {n}")

@@ -47,7 +47,7 @@ def test_one_worker_serves_many_models(client: WorkerClient, good: str) -> None:
     first = client.pid
     load(client, good)
     assert client.pid == first
-    assert len(client.ask("run", 30, n=4)["runs_ns"]) == 4
+    assert len(client.ask("run", 30, n=4)["samples_ns"]) == 4
 
 
 def test_it_is_replaced_after_so_many_models(good: str) -> None:
@@ -144,7 +144,7 @@ def test_an_interrupted_request_takes_its_worker_along(client: WorkerClient, goo
         signal.signal(signal.SIGALRM, before)
     assert not psutil.pid_exists(pid)
     load(client, good)
-    assert len(client.ask("run", 30, n=3)["runs_ns"]) == 3
+    assert len(client.ask("run", 30, n=3)["samples_ns"]) == 3
 
 
 def test_closing_ends_the_process_and_may_be_repeated(client: WorkerClient, good: str) -> None:
@@ -182,7 +182,7 @@ def test_a_forked_child_leaves_its_parents_worker_alone(client: WorkerClient, go
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert client.pid == pid
-    assert len(client.ask("run", 30, n=2)["runs_ns"]) == 2
+    assert len(client.ask("run", 30, n=2)["samples_ns"]) == 2
 
 
 @pytest.mark.parametrize("python", ["/nonexistent/python", "/bin/false"])

@@ -9,8 +9,11 @@ Run it once for each new schema version, before the next one is begun, and keep 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+from leti_opt.device.run_batch import RunBatch
 from leti_opt.store import EpochLink, EvaluationRecord, LatencyStore, ScoreRecord
 from leti_opt.store.schema import HEAD
 from tests.store.samples import (
@@ -33,6 +36,12 @@ MEASUREMENTS = (
     measurement(1, stable=False),
     measurement(2, identity=device("simulated")),
 )
+WITHDRAWN = replace(measurement(5, minutes=90), relative_error=0.01, source="other.parquet")
+CANARY = measurement(6, minutes=91)
+UNCHECKED = replace(
+    measurement(7, identity=device("replayed"), stable=False), attempts=(RunBatch(None, 12.5, runs_per_sample=4),)
+)
+NETWORK = {"filters": 16}
 LINK = EpochLink(EPOCH, LATER_EPOCH, True, 1.01, 0.995, 20, NOON)
 SCORE = ScoreRecord("0-1:", "hash", "digest", "digits", 0.9, 3.5, NOON, {"epochs": 2})
 EVALUATIONS = tuple(EvaluationRecord(n, f"cell {n}", (1.5 + n, 0.1), "measured", NOON) for n in range(3))
@@ -51,6 +60,17 @@ def fill(store: LatencyStore) -> None:
     search = store.open_search(SETTINGS)
     for evaluation in EVALUATIONS:
         store.add_evaluation(search, evaluation)
+    fill_second_version(store)
+
+
+def fill_second_version(store: LatencyStore) -> None:
+    """What version 0002 brought."""
+    store.add(model(5), WITHDRAWN)
+    store.suspect(DEVICE, EPOCH, since=NOON + timedelta(hours=1), reason="canary 1.4 times slower")
+    store.add(model(6), CANARY, role="canary")
+    store.add(model(7), UNCHECKED)
+    store.add_network("net", NETWORK)
+    store.set_panel(DEVICE, "net", ["key-0", "key-1"])
 
 
 def main() -> None:

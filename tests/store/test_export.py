@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from leti_opt.errors import InvalidInputError
-from leti_opt.store import LatencyStore
+from leti_opt.store import LatencyStore, schema
 from leti_opt.store.exchange import COLUMNS
 from tests.store.samples import DEVICE, NOON, alias, device, measurement, model
 
@@ -29,7 +29,7 @@ def test_parquet_holds_exactly_the_frame(store: LatencyStore, tmp_path: Path) ->
     read = pd.read_parquet(path)
     pd.testing.assert_frame_equal(read, store.to_frame(include_failures=True))
     assert list(read.columns) == list(COLUMNS)
-    assert parquet.read_schema(path).metadata[b"leti_opt_schema"] == b"0001"
+    assert parquet.read_schema(path).metadata[b"leti_opt_schema"] == schema.HEAD.encode()
 
 
 def test_csv_holds_the_figures_to_the_last_digit(store: LatencyStore, tmp_path: Path) -> None:

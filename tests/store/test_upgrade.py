@@ -19,14 +19,15 @@ from leti_opt.store import LatencyStore, migrate, schema
 from tests.store.make_version_file import EVALUATIONS, LINK, MEASUREMENTS, SCORE, SETTINGS, VERSIONS
 from tests.store.samples import DEVICE, EPOCH, LATER_EPOCH, alias, device, measurement, model
 
+NEXT = f"{int(schema.HEAD) + 1:04}"
 STORED = sorted(VERSIONS.glob("*.db"))
 
 NEXT_VERSION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{next}"
+down_revision = "{head}"
 
 
 def upgrade() -> None:
@@ -63,12 +64,13 @@ def old(tmp_path: Path) -> Path:
 
 
 def next_version(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, source: str) -> None:
-    """Pretend that this leti_opt has a second version."""
+    """Pretend that this leti_opt has one more version."""
     folder = tmp_path_factory.mktemp("migrations") / "migrations"
     shutil.copytree(migrate.MIGRATIONS, folder)
-    (folder / "versions" / "0002_next.py").write_text(source)
+    source = source.replace("{next}", NEXT).replace("{head}", schema.HEAD)
+    (folder / "versions" / f"{NEXT}_next.py").write_text(source)
     monkeypatch.setattr(migrate, "MIGRATIONS", folder)
-    monkeypatch.setattr(schema, "HEAD", "0002")
+    monkeypatch.setattr(schema, "HEAD", NEXT)
 
 
 def test_every_version_up_to_this_one_has_a_stored_file() -> None:
@@ -131,7 +133,7 @@ def test_an_upgrade_keeps_everything_and_a_copy_of_the_old_store(
 ) -> None:
     next_version(monkeypatch, tmp_path_factory, NEXT_VERSION)
     with LatencyStore(old) as store:
-        assert store.info().schema_version == "0002"
+        assert store.info().schema_version == NEXT
         assert store.find("key-1", DEVICE) == [MEASUREMENTS[2]]
     with closing(sqlite3.connect(old)) as connection:
         assert connection.execute("SELECT remark FROM models WHERE key = 'key-1'").fetchall() == [("upgraded key-1",)]

@@ -1,0 +1,1 @@
+"""How sure a measurement is: recorded traces, intervals, repeatability under load."""
