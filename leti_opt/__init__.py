@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from leti_opt.objective.accuracy_latency import AccuracyLatencyObjective as AccuracyLatencyObjective
     from leti_opt.objective.latency import DeviceLatencyObjective as DeviceLatencyObjective
     from leti_opt.objective.latency import LatencyObjective as LatencyObjective
+    from leti_opt.objective.limit_decisions import LimitRow as LimitRow
+    from leti_opt.objective.limit_decisions import decide_limits as decide_limits
+    from leti_opt.objective.limits import LatencyLimit as LatencyLimit
     from leti_opt.search_space.definition import NAS_BENCH_101 as NAS_BENCH_101
     from leti_opt.search_space.definition import NAS_BENCH_201 as NAS_BENCH_201
     from leti_opt.search_space.definition import SpaceDefinition as SpaceDefinition
@@ -46,8 +49,10 @@ _HOME = {
     "ArchitectureTable": "leti_opt.architecture_table",
     "DeviceLatencyObjective": "leti_opt.objective.latency",
     "DigitsAccuracy": "leti_opt.accuracy.training",
+    "LatencyLimit": "leti_opt.objective.limits",
     "LatencyObjective": "leti_opt.objective.latency",
     "LatencyStore": "leti_opt.store.latency_store",
+    "LimitRow": "leti_opt.objective.limit_decisions",
     "MeasurableModel": "leti_opt.device.model",
     "Measurement": "leti_opt.device.measurement",
     "MeasurementProtocol": "leti_opt.device.protocol",
@@ -60,6 +65,7 @@ _HOME = {
     "build_keras_model": "leti_opt.network.keras_model",
     "build_layer_graph": "leti_opt.network.assembly",
     "convert_tflite": "leti_opt.network.tflite_converter",
+    "decide_limits": "leti_opt.objective.limit_decisions",
     "enumerate_architectures": "leti_opt.search_space.enumeration",
     "estimate_size": "leti_opt.search_space.size",
     "gpu_support": "leti_opt.network.gpu_support",

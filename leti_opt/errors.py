@@ -25,9 +25,10 @@ Each one is also the builtin that a caller who knows nothing of this package wou
         ├── CorruptStoreError
         └── StoreVersionError                  written by a newer leti_opt
 
-Every message says what was wrong, with which value, and what to do next. Two warnings tell of what went on all the
-same: :class:`SpaceSizeWarning` (an enumeration may not fit into memory) and :class:`TableCacheWarning` (a result could
-not be kept on disk, or what was kept had to be replaced); both are a UserWarning.
+Every message says what was wrong, with which value, and what to do next. Three warnings tell of what went on all the
+same: :class:`SpaceSizeWarning` (an enumeration may not fit into memory), :class:`EpochWarning` (a table mixes figures
+from before and after a device changed) and :class:`TableCacheWarning` (a result could not be kept on disk, or what was
+kept had to be replaced); each is a UserWarning.
 """
 
 from __future__ import annotations
@@ -134,6 +135,10 @@ class StoreVersionError(StoreError):
 
 class SpaceSizeWarning(UserWarning):
     """The enumeration of a search space may need more memory than there is."""
+
+
+class EpochWarning(UserWarning):
+    """A table mixes figures from before and after a device changed, and nobody showed that they agree."""
 
 
 class TableCacheWarning(UserWarning):

@@ -37,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         # What an earlier version of the code left in the user's cache must not answer for this one.
         os.environ["LETI_CACHE_DIR"] = tempfile.mkdtemp(prefix="leti-opt-tests-")
+        os.environ["XDG_DATA_HOME"] = os.path.join(os.environ["LETI_CACHE_DIR"], "data")  # the key of pseudonyms
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -8,7 +8,8 @@ import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -18,10 +19,12 @@ import typer
 
 from leti_opt.errors import (
     DeviceError,
+    EpochWarning,
     InvalidConfigError,
     InvalidInputError,
     LetiError,
     NotFoundError,
+    StatisticUnavailableError,
     StoreError,
     did_you_mean,
 )
@@ -37,10 +40,13 @@ EXIT_DEVICE = 3
 EXIT_STORE = 4
 EXIT_INFEASIBLE = 5
 EXIT_UNSTABLE = 6
+EXIT_LIMIT_MISSED = 7
+EXIT_LIMIT_UNDECIDED = 8
 EXIT_INTERRUPTED = 130
 
 EXIT_CODES = """Exit codes: 0 done; 1 anything that is not named here; 2 wrong input; 3 the device's fault;
 4 the store's fault; 5 a network is infeasible; 6 a network is unstable (provisional figure);
+7 a network misses the limit; 8 of a network it is undecided whether it meets the limit;
 130 interrupted, everything kept."""
 
 PRESETS = ("nasbench101", "nasbench201", "small")
@@ -75,7 +81,8 @@ def reports_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> Any:
         try:
-            return command(*args, **options)
+            with _plain_warnings():
+                return command(*args, **options)
         except LetiError as error:
             fail(str(error), exit_code(error))
         except KeyboardInterrupt:
@@ -84,15 +91,43 @@ def reports_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print our warnings about epochs as one line on the error stream, without the place in the code."""
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, EpochWarning):
+            typer.echo(f"leti-opt: {message}", err=True)
+        else:
+            usual(message, category, *where, **more)
+
+    usual = warnings.showwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", EpochWarning)
+        warnings.showwarning = show
+        yield
+
+
 def exit_code(error: LetiError) -> int:
     """The exit code that scripts see."""
     if isinstance(error, DeviceError):
         return EXIT_DEVICE
     if isinstance(error, StoreError):
         return EXIT_STORE
-    if isinstance(error, InvalidInputError | NotFoundError):
+    if isinstance(error, InvalidInputError | NotFoundError | StatisticUnavailableError):
         return EXIT_INPUT
     return 1
+
+
+def worst_code(codes: Iterable[int]) -> int:
+    """The exit code that tells most of several: faults before input, input before networks that gave no figure.
+
+    >>> worst_code([0, 6, 3, 5]), worst_code([])
+    (3, 0)
+    """
+    networks = (EXIT_UNSTABLE, EXIT_LIMIT_UNDECIDED, EXIT_LIMIT_MISSED, EXIT_INFEASIBLE)
+    order = (0, *networks, 1, EXIT_INPUT, EXIT_DEVICE, EXIT_STORE)
+    return max(codes, key=order.index, default=0)
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -153,11 +188,33 @@ def _setting(text: str) -> Any:
         return text
 
 
-def protocol_of(min_runs: int | None) -> MeasurementProtocol:
-    """The default protocol with another number of runs."""
+def protocol_of(min_runs: int | None, relative_error: str | None = None) -> MeasurementProtocol:
+    """The default protocol with another number of runs, or with a share such as ``1%`` in its place.
+
+    Raises:
+        InvalidProtocolError: a number is out of range, or both are given.
+        InvalidInputError: the share is no number.
+    """
     from leti_opt.device.protocol import MeasurementProtocol
 
-    return MeasurementProtocol(min_runs=min_runs)
+    if relative_error is None:
+        return MeasurementProtocol(min_runs=min_runs)
+    return MeasurementProtocol(min_runs=min_runs, relative_error=share(relative_error), runs_per_sample=None)
+
+
+def share(text: str) -> float:
+    """A share such as ``1%`` or ``0.01``.
+
+    Raises:
+        InvalidInputError: it is not one.
+
+    >>> share("1%"), share("0.5 %"), share("0.02")
+    (0.01, 0.005, 0.02)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text.strip())
+    if not match:
+        raise InvalidInputError(f"{text!r} is no share; write for instance 1% or 0.01")
+    return float(match[1]) / (100 if match[2] else 1)
 
 
 def space_definition(name: str) -> SpaceDefinition:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from leti_opt.cli import build, devices, measure, search, space, store
+from leti_opt.cli import build, compare, devices, measure, reproduce, search, space, store
 from leti_opt.cli.common import EXIT_CODES, quieten_tensorflow
 
 app = typer.Typer(
@@ -16,6 +16,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("measure")(measure.measure)
+app.command("compare")(compare.compare)
+app.command("reproduce")(reproduce.reproduce)
 app.command("search")(search.search)
 app.command("build")(build.build)
 app.command("convert")(build.convert)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from leti_opt.cli.common import (
-    EXIT_INFEASIBLE,
-    EXIT_UNSTABLE,
-    DeviceOption,
     JsonOption,
     MinRunsOption,
     NetworkOption,
@@ -20,33 +20,32 @@ from leti_opt.cli.common import (
     print_json,
     protocol_of,
     reports_errors,
+    worst_code,
 )
-from leti_opt.cli.models import KERAS_SUFFIXES, cell_of_hash, converted, is_file, is_hash, load_keras
+from leti_opt.cli.compare_panel import say_if_changed
+from leti_opt.cli.limit_option import LimitOption, decided, limit_exit_codes, limit_lines, limit_of
+from leti_opt.cli.measure_row import (
+    STATISTICS,
+    MeasuredRow,
+    NamedNetwork,
+    answered_row,
+    failed_row,
+    named_network,
+)
+from leti_opt.cli.measure_table import MeasureTable, profile_lines, single_lines, terminal_width
+from leti_opt.cli.pace import NewPaceOption, PaceOption, canary_of, watch_aloud
+from leti_opt.errors import DeviceError, InvalidInputError, LetiError, StoreError, did_you_mean
 
 if TYPE_CHECKING:
-    from leti_opt.device.model import MeasurableModel
-    from leti_opt.network.config import NetworkConfig
-    from leti_opt.objective.measuring import Answer, MeasuringService, Question
+    from leti_opt.device.device import Device
+    from leti_opt.device.protocol import MeasurementProtocol
+    from leti_opt.objective.canary import CanarySettings
+    from leti_opt.objective.limit_decisions import LimitRow
+    from leti_opt.objective.limits import LatencyLimit
+    from leti_opt.objective.measuring import Answer, MeasuringService
+    from leti_opt.store.latency_store import LatencyStore
 
-
-@dataclass(frozen=True)
-class MeasuredRow:
-    """One line of the command's result; times in milliseconds."""
-
-    name: str
-    status: str
-    source: str
-    device: str
-    latency_ms: float | None = None
-    std_ms: float | None = None
-    min_ms: float | None = None
-    median_ms: float | None = None
-    p95_ms: float | None = None
-    max_ms: float | None = None
-    runs: int | None = None
-    first_run_ms: float | None = None
-    initialization_ms: float | None = None
-    failure: str | None = None
+_ERASE = "\r\033[K"
 
 
 @reports_errors
@@ -55,96 +54,304 @@ def measure(
         list[str],
         typer.Argument(help=".tflite, .keras or .h5 files, cells' texts, or hashes that the store knows."),
     ],
-    device: DeviceOption = "host-cpu",
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", "-d", help="Device URI, for instance 'host-cpu?threads=2'. May be repeated."),
+    ] = None,
     network: NetworkOption = "nasbench101",
     changes: SetOption = None,
     store: StoreOption = "latency.db",
     min_runs: MinRunsOption = None,
+    relative_error: Annotated[
+        str | None,
+        typer.Option(
+            "--relative-error",
+            help="In place of a number of runs: run until the mean is known to this share, such as 1%.",
+        ),
+    ] = None,
+    statistic: Annotated[
+        str, typer.Option("--statistic", help=f"The figure that comes first: {', '.join(STATISTICS)}.")
+    ] = "mean",
+    limit_ms: LimitOption = None,
+    gpu: Annotated[
+        str,
+        typer.Option("--gpu", help="Rules to forecast a phone's GPU by: paper-2020, tflite-current; or none."),
+    ] = "tflite-current",
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Time every operator alone too, on devices that run files.")
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Measure even what the store knows.")] = False,
+    retry_unstable: Annotated[
+        bool, typer.Option("--retry-unstable", help="Measure again what the store holds as unstable.")
+    ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Answer from the store alone.")] = False,
+    pace: PaceOption = "usual",
+    new_pace: NewPaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure networks: a user's own files, or cells.
+    """Measure networks on devices: a user's own files, or cells. The exit code is that of the worst row.
 
-    Example: leti-opt measure my_model.tflite 0-1,1-2:conv3x3-bn-relu --network small
+    Example: leti-opt measure my_model.tflite 0-1,1-2:conv3x3-bn-relu --network small --device 'host-cpu?threads=2'
     """
     from leti_opt.device.open_device import open_device
-    from leti_opt.objective.measuring import MeasuringService
+    from leti_opt.network.gpu_rules import rule_set
     from leti_opt.store.latency_store import LatencyStore
 
     config = network_config(network, changes)
-    protocol = protocol_of(min_runs)
-    questions = [_question(name, config, store) for name in models]
-    with open_device(device) as opened, LatencyStore(store) as results:
-        service = MeasuringService(opened, results, protocol, offline)
-        rows = []
-        for name, question in zip(models, questions, strict=True):
-            rows.append(_row(name, service.answer(question, fresh=again), service))
+    protocol = protocol_of(min_runs, relative_error)
+    rules = None if gpu == "none" else rule_set(gpu).name
+    _check_options(statistic, offline, {"--again": again, "--retry-unstable": retry_unstable, "--profile": profile})
+    limit = limit_of(limit_ms, statistic)
+    canary = canary_of(pace, new_pace)
+    networks = [named_network(name, config, store, rules) for name in models]
+    with ExitStack() as opened:
+        devices = [opened.enter_context(open_device(uri)) for uri in device or ["host-cpu"]]
+        devices = list({found.uri: found for found in devices}.values())
+        if profile:
+            _check_profiling(devices)
+        results = opened.enter_context(LatencyStore(store))
+        choices = _Choices(statistic, again, retry_unstable)
+        stations = [_Station(found, results, protocol, offline, choices, canary) for found in devices]
+        for station in stations:
+            say_if_changed(station.service)
+            watch_aloud(station.service)
+        if len(networks) == len(stations) == 1:
+            with _progress(f"{devices[0].uri} {networks[0].name}"):
+                rows = [stations[0].answer(networks[0])]
             if not as_json:
-                _print_row(rows[-1], heading=len(rows) == 1)
+                typer.echo("\n".join(single_lines(rows[0])))
+        else:
+            rows = _measured_rows(networks, stations, statistic, protocol, as_json)
+        rows = _settled(rows, networks, stations, as_json)
+        if profile:
+            rows = _profiled(rows, networks, stations, as_json)
+        limits = _limits(rows, networks, stations, limit, as_json)
     if as_json:
-        print_json(rows)
-    if any(row.status == "infeasible" for row in rows):
-        raise typer.Exit(EXIT_INFEASIBLE)
-    if any(row.status == "provisional" for row in rows):
-        raise typer.Exit(EXIT_UNSTABLE)
+        print_json([row.as_json() | limits.get(place, {}) for place, row in enumerate(rows)])
+    if code := worst_code([*(row.exit_code for row in rows), *_limit_codes(limits)]):
+        raise typer.Exit(code)
 
 
-def _question(name: str, config: NetworkConfig, store: str) -> Question:
-    """Files are read and cells parsed before the store is made and the first measurement starts."""
-    from leti_opt.architecture import Architecture
-    from leti_opt.device.model import MeasurableModel
-    from leti_opt.objective.latency import cell_question
-    from leti_opt.objective.measuring import Question
-
-    if not is_file(name):
-        return cell_question(cell_of_hash(name, store) if is_hash(name) else Architecture.parse(name), config)
-    model = _keras_model(name) if name.endswith(KERAS_SUFFIXES) else MeasurableModel.of_file(name)
-    return Question(name, lambda: model)
+def _check_options(statistic: str, offline: bool, measuring: dict[str, bool]) -> None:
+    if statistic not in STATISTICS:
+        raise InvalidInputError(f"unknown statistic {statistic!r}; {did_you_mean(statistic, STATISTICS)}")
+    asked = [option for option, given in measuring.items() if given]
+    if offline and asked:
+        raise InvalidInputError(f"{asked[0]} measures, and --offline does not; leave one of them out")
 
 
-def _keras_model(path: str) -> MeasurableModel:
-    from leti_opt.device.model import MeasurableModel
-    from leti_opt.network.tflite_converter import converter_version
+def _check_profiling(devices: Sequence[Device]) -> None:
+    from leti_opt.objective.operator_profile import check_profiling
 
-    content = converted(load_keras(path), path)
-    return MeasurableModel.of_content(content, path, converter_version(), "float32")
+    for device in devices:
+        check_profiling(device)
 
 
-def _row(name: str, answer: Answer, service: MeasuringService) -> MeasuredRow:
-    measurement = answer.measurement
-    where = service.identity.name
-    if measurement is None:
-        return MeasuredRow(name, answer.status, answer.source, where, failure=answer.failure)
-    batch = measurement.batch
-    return MeasuredRow(
-        name=name,
-        status=answer.status,
-        source=answer.source,
-        device=where,
-        latency_ms=measurement.latency_ms(),
-        std_ms=batch.std_ms,
-        min_ms=batch.min_ms,
-        median_ms=batch.median_ms,
-        p95_ms=batch.p95_ms,
-        max_ms=batch.max_ms,
-        runs=batch.count,
-        first_run_ms=measurement.first_run_ms,
-        initialization_ms=measurement.initialization_ms,
+@dataclass(frozen=True)
+class _Choices:
+    """What the user chose for every answer."""
+
+    statistic: str
+    again: bool
+    retry_unstable: bool
+
+
+class _Station:
+    """A device with its service. Once it is gone, it is not asked again."""
+
+    def __init__(
+        self,
+        device: Device,
+        store: LatencyStore,
+        protocol: MeasurementProtocol,
+        offline: bool,
+        choices: _Choices,
+        canary: CanarySettings,
+    ) -> None:
+        from leti_opt.objective.measuring import MeasuringService
+
+        self.device = device
+        self.service: MeasuringService = MeasuringService(device, store, protocol, offline, canary)
+        self.choices = choices
+        self.fault: DeviceError | None = None
+        self._answers: dict[str, Answer] = {}
+
+    def answer(self, network: NamedNetwork) -> MeasuredRow:
+        """The row of a network.
+
+        Raises:
+            LetiError: there is no answer.
+        """
+        from leti_opt.objective.measuring import Source
+
+        answer = self.service.answer(network.question, fresh=self.choices.again)
+        if self.choices.retry_unstable and answer.provisional and answer.source is not Source.DEVICE:
+            answer = self.service.answer(network.question, fresh=True)
+        self._answers[network.name] = answer
+        return self._row_of(network, answer)
+
+    def replaced(self, network: NamedNetwork) -> MeasuredRow | None:
+        """The row that replaces an earlier one, where the network was measured again since."""
+        before = self._answers.get(network.name)
+        answer = None if before is None else self.service.current(before)
+        return None if answer is None or answer is before else self._row_of(network, answer)
+
+    def _row_of(self, network: NamedNetwork, answer: Answer) -> MeasuredRow:
+        return answered_row(network, answer, self.service.identity.name, self.device.uri, self.choices.statistic)
+
+    def row(self, network: NamedNetwork) -> MeasuredRow:
+        """The row of a network; what keeps it from being measured is said there and stops no others.
+
+        Raises:
+            StoreError: nothing can be kept any more.
+        """
+        try:
+            if self.fault is not None:
+                raise self.fault
+            return self.answer(network)
+        except StoreError:
+            raise
+        except LetiError as error:
+            if isinstance(error, DeviceError):
+                self.fault = error
+            return failed_row(network, error, self.name, self.device.uri, self.choices.statistic)
+
+    @property
+    def name(self) -> str:
+        """The device in words, as far as it can be known."""
+        return self._described(lambda name, _: name)
+
+    @property
+    def published(self) -> bool:
+        """Whether its figures come from a recording or a table."""
+        return self._described(lambda _, origin: origin) in ("replayed", "imported")
+
+    def _described(self, choose: Callable[[str, str], str]) -> str:
+        try:
+            identity = self.service.identity
+        except StoreError:
+            raise
+        except LetiError as error:
+            return choose(f"not known: {error}", "")
+        return choose(identity.name, identity.origin)
+
+
+def _measured_rows(
+    networks: Sequence[NamedNetwork],
+    stations: Sequence[_Station],
+    statistic: str,
+    protocol: MeasurementProtocol,
+    as_json: bool,
+) -> list[MeasuredRow]:
+    """Every network on every device, in turn: devices of one machine would disturb each other."""
+    table = MeasureTable(
+        [(network.name, network.facts) for network in networks],
+        [station.device.uri for station in stations],
+        statistic,
+        terminal_width(),
+        any(station.published for station in stations),
+        protocol.runs_per_sample != 1,
     )
+    rows: list[MeasuredRow] = []
+    for network in networks:
+        for station in stations:
+            with _progress(f"{len(rows) + 1} of {len(networks) * len(stations)}: {station.device.uri} {network.name}"):
+                rows.append(station.row(network))
+            if not as_json:
+                lines = table.head([each.name for each in stations]) if len(rows) == 1 else []
+                typer.echo("\n".join([*lines, *table.lines(rows[-1])]))
+    if not as_json:
+        typer.echo("\n".join(table.notes(rows)), nl=bool(table.notes(rows)))
+    return rows
 
 
-def _print_row(row: MeasuredRow, heading: bool) -> None:
-    from leti_opt.report.tables import latency_text
+def _settled(
+    rows: list[MeasuredRow], networks: Sequence[NamedNetwork], stations: Sequence[_Station], as_json: bool
+) -> list[MeasuredRow]:
+    """The rows after a last look at each device's canary; what was measured again is printed again."""
+    for station in stations:
+        if station.fault is None:
+            station.service.settle()
+    places = [(network, station) for network in networks for station in stations]
+    newer = [station.replaced(network) for network, station in places]
+    if any(newer) and not as_json:
+        typer.echo("\nmeasured again, since the device was not at its usual pace:")
+        for row in filter(None, newer):
+            typer.echo("\n".join(single_lines(row)))
+    return [after or before for before, after in zip(rows, newer, strict=True)]
 
-    if heading:
-        typer.echo(f"on {row.device}, latency in ms")
-    if row.latency_ms is None or row.runs is None:
-        typer.echo(f"  infeasible ({row.source}): {row.failure}  {row.name}")
-        return
-    origin = "from the store" if row.source != "device" else "anew"
-    median = "" if row.median_ms is None else f", median {row.median_ms:.3f}"
-    tail = "" if row.p95_ms is None else f", p95 {row.p95_ms:.3f}"
-    typer.echo(
-        f"  {latency_text(row.latency_ms, row.std_ms, row.runs)}{median}{tail}  {row.status} {origin}  {row.name}"
-    )
+
+def _profiled(
+    rows: Sequence[MeasuredRow], networks: Sequence[NamedNetwork], stations: Sequence[_Station], as_json: bool
+) -> list[MeasuredRow]:
+    """The rows with the times of their operators, which are printed as soon as they are known."""
+    pairs = [(network, station) for network in networks for station in stations]
+    found = []
+    for row, (network, station) in zip(rows, pairs, strict=True):
+        if row.rule is not None and station.fault is None:
+            with _progress(f"operators of {network.name} on {station.device.uri}"):
+                row = _with_operators(row, network, station)
+            if not as_json:
+                _print_profile(row)
+        found.append(row)
+    return found
+
+
+def _with_operators(row: MeasuredRow, network: NamedNetwork, station: _Station) -> MeasuredRow:
+    from leti_opt.objective.operator_profile import profile
+
+    try:
+        return replace(row, operators=profile(station.device, network.question.build()))
+    except LetiError as error:
+        if isinstance(error, DeviceError):
+            station.fault = error
+        failed = failed_row(network, error, row.device, row.uri, row.statistic)
+        return replace(row, failure=f"no profile: {error}", exit_code=worst_code([row.exit_code, failed.exit_code]))
+
+
+def _limits(
+    rows: Sequence[MeasuredRow],
+    networks: Sequence[NamedNetwork],
+    stations: Sequence[_Station],
+    limit: LatencyLimit | None,
+    as_json: bool,
+) -> dict[int, dict[str, LimitRow]]:
+    """What a limit says of the rows with a figure, by their place."""
+    found: dict[int, dict[str, LimitRow]] = {}
+    for at, station in enumerate(stations):
+        places = [place for place in range(at, len(rows), len(stations)) if rows[place].rule is not None]
+        if limit is None or station.fault is not None or not places:
+            continue
+        limits = decided(station.service, [networks[place // len(stations)].question for place in places], limit)
+        limits = [replace(row, name=rows[place].name) for row, place in zip(limits, places, strict=True)]
+        found.update((place, {"limit": row}) for place, row in zip(places, limits, strict=True))
+        if not as_json:
+            typer.echo("\n".join([f"\non {station.name}:", *limit_lines(limits)]))
+    return found
+
+
+def _limit_codes(limits: dict[int, dict[str, LimitRow]]) -> list[int]:
+    return limit_exit_codes([each["limit"] for each in limits.values()])
+
+
+def _print_profile(row: MeasuredRow) -> None:
+    if row.operators is None:
+        typer.echo(f"\noperators of {row.name} on {row.device}: {row.failure}")
+    else:
+        typer.echo("\n".join(profile_lines(row, row.operators)))
+
+
+@contextmanager
+def _progress(text: str) -> Iterator[None]:
+    """A line on a terminal's error stream as long as the work lasts."""
+    shown = sys.stderr.isatty()
+    if shown:
+        width = terminal_width() or 80
+        sys.stderr.write(f"{_ERASE}{text[: width - 1]}")
+        sys.stderr.flush()
+    try:
+        yield
+    finally:
+        if shown:
+            sys.stderr.write(_ERASE)
+            sys.stderr.flush()

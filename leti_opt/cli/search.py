@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,11 +28,15 @@ from leti_opt.cli.common import (
     seconds,
     space_definition,
 )
+from leti_opt.cli.compare_panel import say_if_changed
+from leti_opt.cli.limit_option import LimitOption, StatisticOption, decided, limit_lines, limit_of
+from leti_opt.cli.pace import NewPaceOption, PaceOption, canary_of, warn_if_busy, watch_aloud
 from leti_opt.errors import DeviceError, InvalidInputError
 
 if TYPE_CHECKING:
     from leti_opt.objective.accuracy_latency import AccuracyLatencyObjective
     from leti_opt.objective.latency import DeviceLatencyObjective
+    from leti_opt.objective.limit_decisions import LimitRow
     from leti_opt.search.architecture_search import ArchitectureSearch, SearchResult
 
 ACCURACIES = ("none", "digits")
@@ -58,6 +63,10 @@ def search(
     ] = None,
     store: StoreOption = "latency.db",
     min_runs: MinRunsOption = None,
+    statistic: StatisticOption = "mean",
+    limit_ms: LimitOption = None,
+    pace: PaceOption = "usual",
+    new_pace: NewPaceOption = False,
     picture: Annotated[Path, typer.Option("--picture", help="PNG file to draw the result to.")] = Path("search.png"),
     as_json: JsonOption = False,
 ) -> None:
@@ -72,11 +81,13 @@ def search(
     from leti_opt.search.architecture_search import SearchSettings, find_optimizer
     from leti_opt.store.latency_store import LatencyStore
 
-    limit = None if time_limit is None else seconds(time_limit)
-    settings = SearchSettings(optimizer, 100 if budget is None and limit is None else budget, limit, seed, workers)
+    most_s = None if time_limit is None else seconds(time_limit)
+    settings = SearchSettings(optimizer, 100 if budget is None and most_s is None else budget, most_s, seed, workers)
+    limit = limit_of(limit_ms, statistic)
     definition = space_definition(space)
     config = network_config(network or space, changes)
     protocol: MeasurementProtocol = protocol_of(min_runs)
+    canary = canary_of(pace, new_pace)
     if accuracy not in ACCURACIES:
         raise InvalidInputError(f"unknown accuracy {accuracy!r}; known: {', '.join(ACCURACIES)}")
     if picture.suffix != ".png":
@@ -87,14 +98,27 @@ def search(
         from leti_opt.objective.latency import DeviceLatencyObjective
         from leti_opt.search.architecture_search import ArchitectureSearch
 
-        latency = DeviceLatencyObjective(opened, config, store=results, protocol=protocol, skip_forecast=skip_forecast)
+        latency = DeviceLatencyObjective(
+            opened,
+            config,
+            store=results,
+            protocol=protocol,
+            statistic=statistic,
+            skip_forecast=skip_forecast,
+            canary=canary,
+        )
+        say_if_changed(latency.service)
+        watch_aloud(latency.service)
+        warn_if_busy(latency.service)
         plan = ArchitectureSearch(_with_accuracy(latency, accuracy), settings, definition)
         result = run_shown(plan)
         drawn = draw(plan, result, picture)
+        questions = [latency.question(evaluation.architecture) for evaluation in result.front]
+        limits = decided(latency.service, questions, limit)
         if as_json:
-            _print_json(plan, result, drawn)
+            _print_json(plan, result, drawn, limits)
         else:
-            print_result(plan, result, drawn)
+            print_result(plan, result, drawn, limits)
     if drawn is None:
         raise typer.Exit(EXIT_INFEASIBLE)
 
@@ -115,7 +139,7 @@ def run_shown(plan: ArchitectureSearch) -> SearchResult:
     """Run a search with its progress on the error stream; say how to go on when it is stopped."""
     from leti_opt.report.progress import SearchProgress
 
-    with SearchProgress(plan.settings, sys.stderr) as progress:
+    with SearchProgress(plan.settings, sys.stderr, plan.latency.statistic) as progress:
         try:
             return plan.run(progress.step)
         except KeyboardInterrupt:
@@ -138,12 +162,14 @@ def draw(plan: ArchitectureSearch, result: SearchResult, path: Path) -> Path | N
     identity = plan.latency.service.identity
     title = f"{plan.definition.name}, {plan.settings.optimizer}, seed {plan.settings.seed}\n{identity.name}"
     with replacing(path) as temporary:
-        search_figure(result, plan.latency.network, temporary, title)
+        search_figure(result, plan.latency.network, temporary, title, plan.latency.statistic)
     return path
 
 
-def print_result(plan: ArchitectureSearch, result: SearchResult, picture: Path | None) -> None:
-    """The counts, the comparison with FLOPs, the front and where the picture is."""
+def print_result(
+    plan: ArchitectureSearch, result: SearchResult, picture: Path | None, limits: Sequence[LimitRow] = ()
+) -> None:
+    """The counts, the comparison with FLOPs, the front, what a limit says of it, and where the picture is."""
     from rich.console import Console
 
     from leti_opt.report.search_report import counts_text, failure_reasons, flops_text, front_rows
@@ -157,16 +183,18 @@ def print_result(plan: ArchitectureSearch, result: SearchResult, picture: Path |
     if len(reasons) > _SHOWN_REASONS:
         typer.echo(f"  and {len(reasons) - _SHOWN_REASONS} further reasons; --json lists them all")
     typer.echo(flops_text(result.measured, plan.latency.network))
-    rows = front_rows(result.front, plan.latency.network)
+    rows = front_rows(result.front, plan.latency.network, plan.latency.statistic, limits)
     if rows:
         console.print(front_table(rows))
-        typer.echo("\n".join(cell_lines(rows)))
+        typer.echo("\n".join([*cell_lines(rows), *limit_lines(limits)]))
     elif picture is not None:
         typer.echo("no cell was measured to the protocol's rule; try a quieter machine, or larger networks")
     typer.echo(f"picture: {picture}" if picture else "no picture: no cell could be run")
 
 
-def _print_json(plan: ArchitectureSearch, result: SearchResult, picture: Path | None) -> None:
+def _print_json(
+    plan: ArchitectureSearch, result: SearchResult, picture: Path | None, limits: Sequence[LimitRow]
+) -> None:
     from leti_opt.report.search_report import failure_reasons, flops_rank_correlation, front_rows, search_counts
 
     steps: list[dict[str, Any]] = [
@@ -184,7 +212,8 @@ def _print_json(plan: ArchitectureSearch, result: SearchResult, picture: Path | 
             "counts": search_counts(result),
             "failures": dict(failure_reasons(result)),
             "flops_spearman": flops_rank_correlation(result.measured, plan.latency.network),
-            "front": front_rows(result.front, plan.latency.network),
+            "statistic": plan.latency.statistic,
+            "front": front_rows(result.front, plan.latency.network, plan.latency.statistic, limits),
             "steps": steps,
             "picture": None if picture is None else str(picture),
         }

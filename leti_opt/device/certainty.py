@@ -3,10 +3,15 @@
 Runs of one network are not independent: clocks change, other processes come and go. The mean's error is therefore
 judged from the means of batches of consecutive runs (Law and Carson, Operations Research 27, 1979), grown until
 neighbouring batches correlate little.
+
+Batches cannot see what changes more slowly than the series lasts. On a machine that is half as fast again for seconds
+at a time, thirty runs within one such second look very sure, and so do three hundred. How far a device's pace wanders
+from one moment to another is known from elsewhere, its canary, and is added (:func:`with_wander`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +35,7 @@ class MeanInterval:
         batches: how many batches it stands on.
         batch_size: runs in each.
         lag_correlation: of neighbouring batches' means.
+        settled: whether that is small. If not, the half width is only a guess.
     """
 
     mean: float
@@ -37,6 +43,7 @@ class MeanInterval:
     batches: int
     batch_size: int
     lag_correlation: float
+    settled: bool
 
     @property
     def low(self) -> float:
@@ -50,7 +57,10 @@ class MeanInterval:
 
 
 def mean_interval(runs: ArrayLike | Sequence[float]) -> MeanInterval | None:
-    """The interval of the mean, or None where the runs are too few or too correlated to say.
+    """The interval of the mean, or None where the runs are too few to say.
+
+    Where even the longest batches correlate, the interval is widened as for a series of that correlation, and not
+    ``settled``.
 
     >>> mean_interval([1.0, 2.0])
     >>> interval = mean_interval(np.random.default_rng(0).normal(5.0, 0.1, 300))
@@ -61,13 +71,36 @@ def mean_interval(runs: ArrayLike | Sequence[float]) -> MeanInterval | None:
     if values.size < MIN_RUNS:
         return None
     size = values.size // (2 * MIN_BATCHES) or 1
-    while values.size // size >= MIN_BATCHES:
-        means = _batch_means(values, size)
-        correlation = lag_correlation(means)
-        if correlation <= MAX_LAG_CORRELATION:
-            return _interval(values, means, size, correlation)
+    means = _batch_means(values, size)
+    while lag_correlation(means) > MAX_LAG_CORRELATION and values.size // (2 * size) >= MIN_BATCHES:
         size *= 2
-    return None
+        means = _batch_means(values, size)
+    return _interval(values, means, size)
+
+
+def with_wander(mean_error_ms: float, mean_ms: float, wander: float) -> float:
+    """Half the width of the mean's interval when the device's pace wanders, too.
+
+    Args:
+        mean_error_ms: half the width that the runs themselves show.
+        mean_ms: their mean.
+        wander: standard deviation of the device's pace from one moment to another, as a share of it.
+
+    >>> round(with_wander(0.03, 10.0, 0.002), 4)
+    0.0494
+    """
+    return math.hypot(mean_error_ms, _normal_factor() * wander * mean_ms)
+
+
+def least_relative_error(wander: float) -> float:
+    """The relative error that no number of consecutive runs gets below on a device of this wander."""
+    return _normal_factor() * wander
+
+
+def _normal_factor() -> float:
+    from scipy.special import ndtri
+
+    return float(ndtri((1 + CONFIDENCE) / 2))
 
 
 def lag_correlation(values: NDArray[np.float64]) -> float:
@@ -83,9 +116,12 @@ def _batch_means(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     return means
 
 
-def _interval(values: NDArray[np.float64], means: NDArray[np.float64], size: int, correlation: float) -> MeanInterval:
+def _interval(values: NDArray[np.float64], means: NDArray[np.float64], size: int) -> MeanInterval:
     from scipy.special import stdtrit  # imported late: it takes longer than everything else here
 
-    error = means.std(ddof=1) / np.sqrt(means.size)
+    correlation = lag_correlation(means)
+    settled = correlation <= MAX_LAG_CORRELATION
+    widening = 1.0 if settled else (1 + correlation) / (1 - correlation)
+    error = math.sqrt(widening / means.size) * float(means.std(ddof=1))
     factor = float(stdtrit(means.size - 1, (1 + CONFIDENCE) / 2))
-    return MeanInterval(float(values.mean()), factor * float(error), means.size, size, correlation)
+    return MeanInterval(float(values.mean()), factor * error, means.size, size, correlation, settled)

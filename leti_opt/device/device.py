@@ -55,6 +55,11 @@ class DeviceIdentity:
         return _digest(asdict(self))
 
     @property
+    def published(self) -> bool:
+        """Whether its figures were taken over from a table or a recording, which says of its runs what it says."""
+        return self.origin in ("replayed", "imported")
+
+    @property
     def name(self) -> str:
         """One line for people: hardware, delegate, options, and a warning where nothing is measured."""
         options = " ".join(f"{key}={value}" for key, value in self.options)
@@ -135,11 +140,13 @@ class Device(ABC):
     Attributes:
         uri: what :func:`leti_opt.device.open_device` opens it by again, in this process or another.
         needs_file: whether :meth:`load` reads the model's TFLite file; false for devices that answer from elsewhere.
+        watched: whether a canary tells if its pace has changed; false for devices that do not really run anything.
         default_min_runs: runs that a measurement needs on this kind of device (LETI paper: 300, on CUDA 100).
     """
 
     uri: str
     needs_file: bool = True
+    watched: bool = True
     default_min_runs: int = 300
 
     @property
@@ -160,6 +167,13 @@ class Device(ABC):
     @abstractmethod
     def resources(self) -> frozenset[str]:
         """Names of the physical things that only one measurement may use at a time; empty if it uses none."""
+
+    def check_statistic(self, statistic: str) -> None:
+        """Refuse a statistic that this device is known not to reveal, before anything is measured.
+
+        Raises:
+            StatisticUnavailableError: it is not revealed of every network; the message says what is.
+        """
 
     def prepare(self, model: MeasurableModel) -> None:
         """Build now what :meth:`load` will read, so that no time of the device goes into it.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity, Session
+from leti_opt.device.host_health import HostWatch, host_metrics
 from leti_opt.device.measurement import Metric
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.resource_lock import core_resource
@@ -175,6 +176,7 @@ class _HostCpuSession(Session):
         self._device = device
         self._files = files
         self._expected_ms: float | None = None
+        self._host = HostWatch(tuple(filter(None, [device._client.pid])))
         self._peak_memory_bytes: int | None = None
 
     def run(self, n: int, runs_per_sample: int = 1) -> RunBatch:
@@ -199,11 +201,11 @@ class _HostCpuSession(Session):
         return runs_ms
 
     def metrics(self) -> tuple[Metric, ...]:
-        load = Metric("load_average_1min", os.getloadavg()[0], "processes", "os.getloadavg")
+        host = host_metrics(self._host.activity())
         if not self._peak_is_fresh or self._peak_memory_bytes is None:
-            return (load,)
+            return host
         peak = Metric("peak_memory", float(self._peak_memory_bytes), "bytes", "VmHWM of the worker process")
-        return (peak, load)
+        return (peak, *host)
 
     def close(self) -> None:
         if self._device._session is self:

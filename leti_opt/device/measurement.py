@@ -89,8 +89,7 @@ class Measurement:
         """
         if self.stable:
             return "stable"
-        published = self.device.origin in ("replayed", "imported")
-        return "unchecked" if published and not self.batch.checkable else "unstable"
+        return "unchecked" if self.device.published and not self.batch.checkable else "unstable"
 
     def latency_ms(self, statistic: str = "mean") -> float:
         """The latency, or for an unstable measurement the median over its attempts (a provisional figure).

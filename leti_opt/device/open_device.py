@@ -13,6 +13,7 @@ import platformdirs
 
 from leti_opt.device.device import Device
 from leti_opt.device.host_cpu import HostCpu, parse_cores
+from leti_opt.device.published import COLLECTION, PublishedDevice, published_names
 from leti_opt.device.replay import Replay
 from leti_opt.device.simulated import Formula, SimulatedDevice
 from leti_opt.errors import DeviceError, InvalidDeviceUriError, did_you_mean
@@ -80,7 +81,8 @@ def open_device(uri: str) -> Device:
     It only checks what it was given; the device is not contacted before it is used.
 
     Args:
-        uri: ``host-cpu?threads=2``, ``replay:recording.parquet?device=NAME``, ``replay:formula?seed=1`` or a nickname.
+        uri: ``host-cpu?threads=2``, ``replay:recording.parquet?device=NAME``, ``replay:help/pixel3``,
+            ``replay:formula?seed=1`` or a nickname.
 
     Raises:
         InvalidDeviceUriError: unknown kind, option or value; the message lists what is known.
@@ -105,7 +107,7 @@ def open_device(uri: str) -> Device:
 
 
 def list_devices() -> list[DeviceRow]:
-    """The devices that this machine offers now: its CPU, the two forms of replay, and the user's nicknames.
+    """The devices that this machine offers now: its CPU, the forms of replay, and the user's nicknames.
 
     Raises:
         InvalidDeviceUriError: ``devices.toml`` cannot be read.
@@ -116,6 +118,7 @@ def list_devices() -> list[DeviceRow]:
         DeviceRow("host-cpu", about_host, "measured", _note(_HOST_CPU_OPTIONS)),
         DeviceRow("replay:formula", "a formula over the network's costs", "simulated", _note(_FORMULA_OPTIONS)),
         DeviceRow("replay:PATH.parquet", "a recording that a store exported", "replayed", _note(_REPLAY_OPTIONS)),
+        DeviceRow(f"replay:{COLLECTION}NAME", "HELP's figures of NAS-Bench-201's cells", "replayed", _published_note()),
     ]
     return rows + [_nickname_row(nickname, uri) for nickname, uri in read_nicknames().items()]
 
@@ -152,6 +155,10 @@ def read_nicknames() -> dict[str, str]:
 
 def _note(readers: _Readers) -> str:
     return f"options: {', '.join(readers)}"
+
+
+def _published_note() -> str:
+    return f"names: {', '.join(name.removeprefix(COLLECTION) for name in published_names())}"
 
 
 def _nickname_row(nickname: str, uri: str) -> DeviceRow:
@@ -209,10 +216,16 @@ def _open_host_cpu(uri: DeviceUri) -> Device:
 def _open_replay(uri: DeviceUri) -> Device:
     if not uri.address:
         raise InvalidDeviceUriError(
-            "replay needs a Parquet file, or 'formula': replay:recording.parquet, replay:formula"
+            "replay needs a Parquet file, or 'formula': replay:recording.parquet, replay:formula, "
+            "or a published device: replay:help/pixel3"
         )
     if uri.address == "formula":
         return SimulatedDevice(Formula(**_options(uri, _FORMULA_OPTIONS)))
+    # A folder may have the collection's name; a recording in it is told by its suffix.
+    if uri.address.startswith(COLLECTION) and not uri.address.endswith(".parquet"):
+        if uri.options:
+            raise InvalidDeviceUriError(f"replay:{uri.address} takes no options, found {', '.join(uri.options)}")
+        return PublishedDevice(uri.address)
     return Replay(uri.address, **_options(uri, _REPLAY_OPTIONS))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from leti_opt.device.certainty import MIN_RUNS
+from leti_opt.device.certainty import MIN_RUNS, least_relative_error, with_wander
 from leti_opt.device.device import Device, Session
 from leti_opt.device.measurement import Measurement, Metric
 from leti_opt.device.model import MeasurableModel
@@ -33,8 +33,8 @@ class MeasurementProtocol:
         max_attempts: attempts before the network counts as unstable.
         warmup_runs: runs before the timed ones of each attempt, besides the very first.
         relative_error: in place of a number of runs: run until the 95 % interval of the mean
-            (:func:`~leti_opt.device.certainty.mean_interval`) is within plus and minus this share of it. Such a
-            measurement never answers a request for a number of runs.
+            (:func:`~leti_opt.device.certainty.mean_interval`), the device's wander included, is within plus and minus
+            this share of it. Such a measurement never answers a request for a number of runs.
         max_runs: with ``relative_error``, where an attempt ends that did not get there.
         runs_per_sample: with ``relative_error``, runs timed as one; None for as many as last a millisecond.
 
@@ -132,32 +132,53 @@ class MeasurementProtocol:
         return 1 if run_ms >= SAMPLE_MS else min(_MOST_RUNS_PER_SAMPLE, math.ceil(SAMPLE_MS / max(run_ms, 1e-6)))
 
 
-def measure(device: Device, model: MeasurableModel, protocol: MeasurementProtocol | None = None) -> Measurement:
+def measure(
+    device: Device, model: MeasurableModel, protocol: MeasurementProtocol | None = None, wander: float | None = None
+) -> Measurement:
     """Measure one network, holding the device's resources.
 
     The model's file is rendered before the resources are taken. A crash or a hang costs one attempt. The
-    result may be unstable: look at ``Measurement.stable``.
+    result may be unstable: look at ``Measurement.stable``. A published figure without runs or spread is asked for once,
+    whatever the protocol: ``Measurement.status`` is then ``unchecked``.
 
     Raises:
         InfeasibleError: the device refuses the network, or every attempt crashed or hung.
         DeviceError: the device is gone.
     """
     protocol = protocol or MeasurementProtocol()
+    _check_wander(device, protocol, wander)
     if device.needs_file:
         with building_on_host():
             device.prepare(model)
     with hold(device.resources):
-        return _Attempts(device, model, protocol).measure()
+        return _Attempts(device, model, protocol, wander).measure()
+
+
+def _check_wander(device: Device, protocol: MeasurementProtocol, wander: float | None) -> None:
+    if protocol.relative_error is None or wander is None:
+        return
+    least = least_relative_error(wander)
+    if least >= protocol.relative_error:
+        raise InvalidProtocolError(
+            f"±{100 * protocol.relative_error:g} % cannot be reached on {device.uri}: its pace wanders by "
+            f"{100 * wander:.1f} % from one moment to another (so says its canary), and no number of runs "
+            f"in a row gets below ±{100 * least:.0f} %; ask for more than that, or for a number of runs, or measure at "
+            "its quiet pace"
+        )
 
 
 class _Attempts:
     """The attempts at one network: a session is kept from one to the next unless it broke."""
 
-    def __init__(self, device: Device, model: MeasurableModel, protocol: MeasurementProtocol) -> None:
+    def __init__(
+        self, device: Device, model: MeasurableModel, protocol: MeasurementProtocol, wander: float | None
+    ) -> None:
+        self.wander = wander
         self.device = device
         self.model = model
         self.protocol = protocol
         self.min_runs = protocol.runs_on(device)
+        self.published = False
         self.batches: list[RunBatch] = []
         self.faults: list[str] = []
         self.initialization_ms: float | None = None
@@ -168,7 +189,8 @@ class _Attempts:
         started_at, start = datetime.now(UTC), time.monotonic()
         # Read first: a device that vanishes right after the last run must not cost its results.
         identity, epoch = self.device.identity, self.device.epoch
-        while self._attempts_left() and not self._stable():
+        self.published = identity.published
+        while self._attempts_left() and not self._ended():
             try:
                 self._use_one_session()
             except AttemptError as error:
@@ -201,21 +223,28 @@ class _Attempts:
     def _stable(self) -> bool:
         return bool(self.batches) and self.protocol.accepts(self.batches[-1], self.min_runs)
 
+    def _ended(self) -> bool:
+        return self._stable() or (bool(self.batches) and self._beyond_checking(self.batches[-1]))
+
+    def _beyond_checking(self, batch: RunBatch) -> bool:
+        """Whether it is a published figure that no rule can be checked on: asked for again, it is the same."""
+        return self.published and not batch.checkable
+
     def _use_one_session(self) -> None:
         with self.device.load(self.model) as session:
             first = session.run(1)
             if self.initialization_ms is None:
                 self.initialization_ms = session.initialization_ms
                 self.first_run_ms = first.mean_ms if first.count == 1 else None
-            while self._attempts_left() and not self._stable():
+            while self._attempts_left() and not self._ended():
                 if self.protocol.warmup_runs:
                     session.run(self.protocol.warmup_runs)
                 self.batches.append(self._attempt(session, first.mean_ms))
-                self.metrics = session.metrics()
+                self.metrics = self._metrics(session)
 
     def _attempt(self, session: Session, run_ms: float) -> RunBatch:
         if self.protocol.relative_error is None:
-            return session.run(self.min_runs)
+            return self._wandering(session.run(self.min_runs))
         per_sample = self.protocol.chosen_runs_per_sample(run_ms)
         runs_ms: list[float] = []
         batch: RunBatch | None = None
@@ -224,10 +253,21 @@ class _Attempts:
         ):
             target = max(MIN_RUNS, math.ceil(_GROWTH * len(runs_ms)))
             more = session.run(target - len(runs_ms), per_sample)
+            if self._beyond_checking(more):
+                return more
             if more.runs_ms is None:
                 raise InvalidProtocolError(
                     f"{self.device.uri} does not reveal single runs, so relative_error cannot be checked; use min_runs"
                 )
             runs_ms += more.runs_ms
-            batch = RunBatch.from_runs(runs_ms, per_sample)
+            batch = self._wandering(RunBatch.from_runs(runs_ms, per_sample))
         return batch
+
+    def _wandering(self, batch: RunBatch) -> RunBatch:
+        if self.wander is None or batch.mean_error_ms is None:
+            return batch
+        return replace(batch, mean_error_ms=with_wander(batch.mean_error_ms, batch.mean_ms, self.wander))
+
+    def _metrics(self, session: Session) -> tuple[Metric, ...]:
+        wander = () if self.wander is None else (Metric("wander", self.wander, "share of the latency", "canary"),)
+        return (*session.metrics(), *wander)

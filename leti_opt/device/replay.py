@@ -13,20 +13,29 @@ from urllib.parse import quote
 from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity, Session
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.run_batch import RunBatch
-from leti_opt.errors import InfeasibleError, InvalidDeviceUriError, InvalidProtocolError, did_you_mean
+from leti_opt.errors import (
+    InfeasibleError,
+    InvalidDeviceUriError,
+    InvalidProtocolError,
+    StatisticUnavailableError,
+    did_you_mean,
+)
 
 STATISTICS_COLUMNS = ("mean_ms", "std_ms", "min_ms", "max_ms", "median_ms", "p5_ms", "p95_ms")
 COLUMNS = ("model_key", "status", "count", *STATISTICS_COLUMNS, "failure_reason")
-STATUSES = ("stable", "unstable", "infeasible")
+STATUSES = ("stable", "unchecked", "unstable", "infeasible")
+"""What a row may be; of several rows of one network the earlier status counts."""
 
 
 class Replay(Device):
     """Answers from a Parquet file that a latency store exported.
 
     It gives the figures that were recorded, whatever number of runs is asked for; single runs were not recorded. So a
-    network that was unstable under a protocol is unstable again under the same one. A recorded failure, and a network
-    that is not in the file, are infeasible here. Rows of one network: a stable one counts before an unstable one, and
-    that before a failure; of equals the last.
+    network that was unstable under a protocol is unstable again under the same one. Where a row lacks the number or the
+    spread of its runs, no rule can be checked (``Measurement.status`` is ``unchecked``); one that was recorded as
+    unstable all the same has no figure here. A recorded failure, and a network that is not in the file, are infeasible
+    here. Rows of one network: a stable one counts before an unchecked, that before an unstable one, and that before a
+    failure; of equals the last.
 
     It uses nothing physical and may be used by many threads at once, so it names no resources to be locked.
 
@@ -40,6 +49,7 @@ class Replay(Device):
     """
 
     needs_file = False
+    watched = False
 
     def __init__(self, path: Path | str, device: str | None = None) -> None:
         self._path = Path(path).expanduser().resolve()
@@ -73,28 +83,40 @@ class Replay(Device):
         """None."""
         return frozenset()
 
+    def check_statistic(self, statistic: str) -> None:
+        """Refuse a statistic that some network was recorded without.
+
+        Raises:
+            StatisticUnavailableError: rows with figures lack it.
+        """
+        lacking = self._rows.lacking(f"{statistic}_ms")
+        if lacking:
+            raise StatisticUnavailableError(
+                f"{lacking} networks of the recording {self._path.name} have no {statistic}; "
+                "ask for another statistic, for instance 'mean'"
+            )
+
     def load(self, model: MeasurableModel) -> Session:
         """Look a network up.
 
         Raises:
-            InfeasibleError: it is not in the recording, or was recorded as a failure.
+            InfeasibleError: it is not in the recording, or was recorded as a failure, or as unstable without the
+                figures that would show it.
         """
         row = self._rows.find(model.key)
         if row is None:
             raise InfeasibleError(f"{model.name} is not in the recording {self._path.name}")
         if row["status"] == "infeasible":
             raise InfeasibleError(row["failure_reason"] or "recorded as infeasible without a reason")
-        return _RecordedSession(row)
+        batch = _recorded_batch(row)
+        if row["status"] == "unstable" and not batch.checkable:
+            raise InfeasibleError("recorded as unstable, without the runs and the spread that a rule is checked on")
+        return _RecordedSession(batch)
 
 
 class _RecordedSession(Session):
-    def __init__(self, row: Mapping[str, Any]) -> None:
-        revealed = {name: row[name] for name in STATISTICS_COLUMNS if not _is_absent(row[name])}
-        if _is_absent(row["count"]) or "mean_ms" not in revealed:
-            raise InvalidDeviceUriError(
-                f"the recording of {row['model_key']} is {row['status']} but lacks count or mean_ms; export it again"
-            )
-        self._batch = RunBatch(count=int(row["count"]), **revealed)
+    def __init__(self, batch: RunBatch) -> None:
+        self._batch = batch
 
     def run(self, n: int, runs_per_sample: int = 1) -> RunBatch:
         if n < 1:
@@ -102,6 +124,15 @@ class _RecordedSession(Session):
         if runs_per_sample != 1:
             raise InvalidProtocolError("a recording holds figures of single runs; leave runs_per_sample at 1")
         return self._batch
+
+
+def _recorded_batch(row: Mapping[str, Any]) -> RunBatch:
+    revealed = {name: row[name] for name in STATISTICS_COLUMNS if not _is_absent(row[name])}
+    if "mean_ms" not in revealed:
+        raise InvalidDeviceUriError(
+            f"the recording of {row['model_key']} is {row['status']} but lacks mean_ms; export it again"
+        )
+    return RunBatch(count=None if _is_absent(row["count"]) else int(row["count"]), **revealed)
 
 
 def _is_absent(value: float | None) -> bool:
@@ -127,7 +158,11 @@ class _Recording:
             raise InvalidDeviceUriError(
                 f"{path} has the unknown status {', '.join(unknown)}; known: {', '.join(STATUSES)}"
             )
-        stable = [count for count, status in zip(counts, statuses, strict=True) if status == "stable" and count]
+        stable = [
+            count
+            for count, status in zip(counts, statuses, strict=True)
+            if status == "stable" and count and not _is_absent(count)
+        ]
         self.smallest_count = int(min(stable, default=1))
 
     def find(self, key: str) -> Mapping[str, Any] | None:
@@ -137,6 +172,12 @@ class _Recording:
             return None
         found: dict[str, Any] = self._rows.slice(row, 1).to_pylist()[0]
         return found
+
+    def lacking(self, column: str) -> int:
+        """How many rows with figures lack one."""
+        table = self._read(["status", column])
+        values = zip(table["status"].to_pylist(), table[column].to_pylist(), strict=True)
+        return sum(status != "infeasible" and _is_absent(value) for status, value in values)
 
     @cached_property
     def _rows(self) -> Any:

@@ -92,6 +92,7 @@ class SimulatedDevice(Device):
     """
 
     needs_file = False
+    watched = False
 
     def __init__(self, formula: Formula | None = None) -> None:
         self.formula = formula or Formula()

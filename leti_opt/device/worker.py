@@ -37,6 +37,8 @@ def main() -> None:
     replies = _keep_stdout_for_replies()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    gc.collect()
+    gc.freeze()  # what was imported stays: a collection between two models then takes no time worth speaking of
     runner = _Runner()
     _send(replies, {"ok": {"pid": os.getpid()}})
     for line in sys.stdin.buffer:

@@ -21,10 +21,11 @@ from leti_opt.network.config import NetworkConfig
 from leti_opt.network.gpu_rules import rule_set
 from leti_opt.network.gpu_support import gpu_support
 from leti_opt.network.layer_graph import LayerGraph
-from leti_opt.network.rendering import Renderer, check_renderer, renderer_version
+from leti_opt.network.rendering import Renderer, check_renderer
+from leti_opt.objective.canary import CanarySettings
 from leti_opt.objective.measuring import Answer, MeasuringService, Question, Source, without_runs
+from leti_opt.store.cells import cell_alias, cell_model
 from leti_opt.store.latency_store import LatencyStore
-from leti_opt.store.records import CellAlias
 
 Value = TypeVar("Value")
 
@@ -81,9 +82,11 @@ class LatencyObjective(Generic[Value]):
         on_infeasible: ``"penalty"``, or ``"raise"`` an InfeasibleError.
         offline: answer from the store alone.
         retry_unstable: measure again what the store holds as unstable.
+        canary: how the device is watched while it measures.
 
     Raises:
         InvalidInputError: unknown statistic and the like; nothing has been opened or measured by then.
+        StatisticUnavailableError: the device is known not to reveal the statistic; nothing has been measured by then.
 
     >>> from leti_opt import NetworkConfig, build_layer_graph
     >>> cell = Architecture.parse("0-1,1-2:conv3x3-bn-relu")
@@ -110,6 +113,7 @@ class LatencyObjective(Generic[Value]):
         on_infeasible: Literal["penalty", "raise"] = "penalty",
         offline: bool = False,
         retry_unstable: bool = False,
+        canary: CanarySettings | None = None,
     ) -> None:
         if statistic not in STATISTICS:
             raise InvalidInputError(f"unknown statistic {statistic!r}; {did_you_mean(statistic, STATISTICS)}")
@@ -117,14 +121,20 @@ class LatencyObjective(Generic[Value]):
             raise InvalidInputError(f"on_infeasible must be 'penalty' or 'raise', not {on_infeasible!r}")
         if not 0 < penalty_ms < float("inf"):
             raise InvalidInputError(f"penalty_ms must be a positive finite number, not {penalty_ms}")
+        if statistic != "mean" and protocol is not None and protocol.runs_per_sample != 1:
+            raise InvalidInputError(
+                f"runs_per_sample={protocol.runs_per_sample} times several runs as one, which hides the {statistic} of "
+                "single runs; leave it at 1, or ask for the mean"
+            )
         self.build = build
         self.statistic = statistic
         self.penalty_ms = penalty_ms
         self.on_infeasible = on_infeasible
         self.retry_unstable = retry_unstable
         opened = open_device(device) if isinstance(device, str) else device
+        opened.check_statistic(statistic)
         store = store if isinstance(store, LatencyStore) else LatencyStore(store)
-        self.service = MeasuringService(opened, store, protocol or MeasurementProtocol(), offline)
+        self.service = MeasuringService(opened, store, protocol or MeasurementProtocol(), offline, canary)
         self._evaluations: list[Evaluation[Value]] = []
         self._lock = threading.Lock()
 
@@ -152,9 +162,10 @@ class LatencyObjective(Generic[Value]):
         """The same call, with what stands behind the number."""
         question = self.question(value)
         answer = self.service.answer(question)
-        if answer.provisional and self.retry_unstable and answer.source is Source.STORE:
+        retried = answer.provisional and self.retry_unstable and answer.source is Source.STORE
+        if retried or self._hides_statistic(answer):
             answer = self.service.answer(question, fresh=True)
-        evaluation = Evaluation(value, self._latency_ms(answer), answer)
+        evaluation = Evaluation(value, self.latency_ms(answer), answer)
         with self._lock:
             self._evaluations.append(replace(evaluation, answer=without_runs(answer)))
         return evaluation
@@ -172,8 +183,8 @@ class LatencyObjective(Generic[Value]):
         Raises:
             NotFoundError: none of the calls gave a measurement that holds.
         """
-        with self._lock:
-            held = [e for e in self._evaluations if e.answer.measurement and not e.answer.provisional]
+        self.settle()
+        held = [e for e in self.evaluations if e.answer.measurement and not e.answer.provisional]
         if not held:
             raise NotFoundError("no network was measured to the protocol's rule yet; evaluate some first")
         winner = min(held, key=lambda evaluation: evaluation.latency_ms)
@@ -182,20 +193,45 @@ class LatencyObjective(Generic[Value]):
 
     @property
     def evaluations(self) -> tuple[Evaluation[Value], ...]:
-        """Every call so far in this process, in order."""
+        """Every call so far in this process, in order; what was measured again since has its newer figure."""
         with self._lock:
-            return tuple(self._evaluations)
+            made = tuple(self._evaluations)
+        return tuple(self.current(evaluation) for evaluation in made)
+
+    def current(self, evaluation: Evaluation[Value]) -> Evaluation[Value]:
+        """The evaluation itself, or with the figure that replaced its own after the device had left its pace."""
+        answer = self.service.current(evaluation.answer)
+        if answer is evaluation.answer:
+            return evaluation
+        return replace(evaluation, latency_ms=self.latency_ms(answer), answer=without_runs(answer))
+
+    def settle(self) -> None:
+        """See to it that the last measurements, too, were made at the device's usual pace.
+
+        Raises:
+            DeviceError: the device is gone, or does not come back to its pace.
+        """
+        self.service.settle()
 
     def close(self) -> None:
-        """Release the device. The objective may be called again."""
-        self.device.close()
+        """Release the device, after a last look at its canary. The objective may be called again."""
+        try:
+            self.settle()
+        finally:
+            self.device.close()
 
-    def _latency_ms(self, answer: Answer) -> float:
+    def latency_ms(self, answer: Answer) -> float:
+        """What an answer tells an optimizer: the statistic, the provisional figure or the penalty."""
         if answer.measurement is not None:
             return answer.measurement.latency_ms(self.statistic)
         if self.on_infeasible == "raise":
             raise InfeasibleError(str(answer.failure))
         return self.penalty_ms
+
+    def _hides_statistic(self, answer: Answer) -> bool:
+        """Whether the store's answer timed several runs as one, so that it knows nothing but their mean."""
+        stored = None if answer.source is Source.DEVICE else answer.measurement
+        return stored is not None and self.statistic != "mean" and stored.batch.runs_per_sample > 1
 
     def _model(self, value: Value) -> MeasurableModel:
         return as_measurable_model(self.build(value), str(value))
@@ -203,12 +239,15 @@ class LatencyObjective(Generic[Value]):
     def __getstate__(self) -> dict[str, Any]:
         service = self.service
         state = {**self.__dict__, "service": None, "_lock": None, "_evaluations": []}
-        return {**state, "_reopen": (service.device.uri, service.store, service.protocol, service.offline)}
+        return {
+            **state,
+            "_reopen": (service.device.uri, service.store, service.protocol, service.offline, service.canary),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        uri, store, protocol, offline = state.pop("_reopen")
+        uri, store, protocol, offline, canary = state.pop("_reopen")
         self.__dict__.update(state)
-        self.service = MeasuringService(open_device(uri), store, protocol, offline)
+        self.service = MeasuringService(open_device(uri), store, protocol, offline, canary)
         self._lock = threading.Lock()
 
 
@@ -275,11 +314,10 @@ class DeviceLatencyObjective(LatencyObjective[Architecture]):
 
 def cell_question(architecture: Architecture, network: NetworkConfig, renderer: Renderer = "auto") -> Question:
     """What the measuring service is asked about a cell in a network."""
-    cell = str(architecture.canonical())
-    alias = CellAlias(architecture.graph_hash, network.digest, renderer_version(network.precision, renderer), cell)
+    alias = cell_alias(architecture, network, renderer)
     return Question(
-        cell,
-        lambda: MeasurableModel.of_graph(build_layer_graph(architecture, network), cell, renderer),
+        alias.cell,
+        lambda: cell_model(architecture, network, renderer),
         alias,
         network=network.settings,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeVar
 
 from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity
@@ -24,10 +26,14 @@ from leti_opt.errors import (
     UnknownOperationError,
 )
 from leti_opt.network.cost import network_cost
+from leti_opt.objective.canary import Canary, CanarySettings
+from leti_opt.objective.watch import Watch
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.records import CellAlias
 
 Built = TypeVar("Built")
+
+_LOGGER = logging.getLogger("leti_opt")
 
 
 class Source(StrEnum):
@@ -103,9 +109,11 @@ class MeasuringService:
         store: what remembers.
         protocol: when a measurement holds.
         offline: answer from the store alone; the device is not contacted.
+        canary: how the device is watched.
 
     Attributes:
         counts: answers so far, by ``(source, status)``.
+        notify: called with a line when the device leaves its usual pace, and when it is back.
     """
 
     def __init__(
@@ -114,11 +122,16 @@ class MeasuringService:
         store: LatencyStore,
         protocol: MeasurementProtocol,
         offline: bool = False,
+        canary: CanarySettings | None = None,
     ) -> None:
         self.device = device
         self.store = store
         self.protocol = protocol
         self.offline = offline
+        self.canary = canary or CanarySettings()
+        self.notify: Callable[[str], None] = _LOGGER.warning
+        self._make_canary: Callable[..., Canary] = Canary
+        self._watch: Watch | None = None
         self.counts: Counter[tuple[Source, str]] = Counter()
         self._memory: dict[CellAlias | str, Answer] = {}
         self._networks: set[str] = set()
@@ -195,16 +208,72 @@ class MeasuringService:
             known = None if fresh else self._stored(model.key)
             if known is not None:
                 return known
-            try:
-                measurement = measure(self.device, model, self.protocol)
-            except InfeasibleError as error:
-                identity, epoch = self._identity()
-                self.store.add_failure(
-                    error.reason, stage="run", model=model, alias=alias, device=identity, epoch=epoch
-                )
-                return Answer(Source.DEVICE, failure=error.reason)
-            self._record(model, measurement, alias)
+            return self._watched(model, alias)
+
+    def _watched(self, model: MeasurableModel, alias: CellAlias | None) -> Answer:
+        watch = self._watching()
+        if watch is None:
+            return self._measured_once(model, alias, self.protocol)
+        if watch.quiet:
+            once = replace(self.protocol, max_attempts=1)
+            return watch.measured_quietly(lambda: self._measured_once(model, alias, once), self.protocol.max_attempts)
+        if self.protocol.relative_error is not None:
+            watch.calibrate()
+        answer = self._measured_once(model, alias, self.protocol)
+        if answer.measurement is not None:
+            watch.measured(model, alias)
+        return self.current(answer)
+
+    def _measured_once(self, model: MeasurableModel, alias: CellAlias | None, protocol: MeasurementProtocol) -> Answer:
+        wander = None if self._watch is None else self._watch.wander
+        try:
+            measurement = measure(self.device, model, protocol, wander)
+        except InfeasibleError as error:
+            identity, epoch = self._identity()
+            self.store.add_failure(error.reason, stage="run", model=model, alias=alias, device=identity, epoch=epoch)
+            return Answer(Source.DEVICE, failure=error.reason)
+        self._record(model, measurement, alias)
         return Answer(Source.DEVICE, measurement, provisional=measurement.status == "unstable")
+
+    def settle(self) -> None:
+        """Look at the canary after the last measurement; what was measured beside the device's pace is done again.
+
+        Call it at the end of a series of measurements.
+
+        Raises:
+            DeviceError: the device is gone, or does not come back to its pace.
+        """
+        if self._watch is not None:
+            with hold(self.device.resources):
+                self._watch.settle()
+
+    def current(self, answer: Answer) -> Answer:
+        """The answer itself, or the one that replaced it after the canary had left its band."""
+        watch, measurement = self._watch, answer.measurement
+        newer = None if watch is None or measurement is None else watch.replaced.get(measurement.model_key)
+        if newer is None or newer.measurement is None or measurement is None:
+            return newer or answer
+        return newer if newer.measurement.started_at > measurement.started_at else answer
+
+    def _watching(self) -> Watch | None:
+        if self._watch is None and self.canary.pace != "off" and self.device.watched:
+            identity, epoch = self._identity()
+            canary = self._make_canary(self.device, self.store, identity, epoch, self.canary, self._notified)
+            again = partial(self._measured_once, protocol=self.protocol)
+            self._watch = Watch(canary, partial(self._withdraw, canary), again)
+        return self._watch
+
+    def _notified(self, line: str) -> None:
+        self.notify(line)
+
+    def _withdraw(self, canary: Canary, reason: str) -> list[str]:
+        identity, epoch = self._identity()
+        keys = self.store.suspect(identity, epoch, since=canary.good_at, reason=reason)
+        with self._lock:
+            for name, known in list(self._memory.items()):
+                if known.measurement is not None and known.measurement.model_key in keys:
+                    del self._memory[name]
+        return keys
 
     def _record(self, model: MeasurableModel, measurement: Measurement, alias: CellAlias | None) -> None:
         cost = None if model.layer_graph is None else network_cost(model.layer_graph)
@@ -231,9 +300,9 @@ class MeasuringService:
                 unstable = Answer(Source.STORE, replace(measurement, stable=False), provisional=True)
         if unstable is not None:
             return unstable
-        failures = self.store.failures(model_key=key, identity=identity) if key else []
+        failures = self.store.failures(model_key=key, identity=identity, epoch=epoch) if key else []
         if not failures and alias is not None:
-            failures = self.store.failures(alias=alias, identity=identity)
+            failures = self.store.failures(alias=alias, identity=identity, epoch=epoch)
         return Answer(Source.STORE, failure=failures[0].reason) if failures else None
 
     @property

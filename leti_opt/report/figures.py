@@ -11,6 +11,7 @@ from leti_opt.network.config import NetworkConfig
 from leti_opt.network.cost import network_cost
 from leti_opt.objective.accuracy_latency import AccuracyLatency
 from leti_opt.report.cell_drawing import draw_cell
+from leti_opt.report.tables import statistic_prefix
 from leti_opt.search.architecture_search import SearchResult
 
 if TYPE_CHECKING:
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
 _DRAWN_CELLS = 4
 
 
-def search_figure(result: SearchResult, network: NetworkConfig, path: Path, title: str) -> Path:
+def search_figure(
+    result: SearchResult, network: NetworkConfig, path: Path, title: str, statistic: str = "mean"
+) -> Path:
     """Draw every measured cell, the front, and some cells of the front, numbered as in the front's order.
 
-    Cells whose figures are provisional are hollow. Bars are the standard deviation of the runs. A search for latency
+    Cells whose figures are provisional are hollow. Bars are the standard deviation of the runs around their mean; other
+    statistics have none. A search for latency
     alone is drawn against FLOPs.
 
     Args:
@@ -30,6 +34,7 @@ def search_figure(result: SearchResult, network: NetworkConfig, path: Path, titl
         network: its network config.
         path: a ``.png`` file; its folder must exist.
         title: one line: device, network, and whether the figures are measured.
+        statistic: what the objective answered.
 
     Raises:
         InvalidInputError: nothing was measured.
@@ -42,7 +47,8 @@ def search_figure(result: SearchResult, network: NetworkConfig, path: Path, titl
     drawn = _spread(front, _DRAWN_CELLS)
     grid = figure.add_gridspec(2, max(1, len(drawn)), height_ratios=[3, 2])
     axes = figure.add_subplot(grid[0, :])
-    _scatter(axes, evaluations, front, network, title)
+    _scatter(axes, evaluations, front, network, statistic)
+    axes.set_title(title, fontsize=10)
     for column, evaluation in enumerate(drawn):
         number = str(front.index(evaluation) + 1)
         label = f"{number}: {evaluation.latency_ms:.3g} ms"
@@ -74,14 +80,14 @@ def _scatter(
     evaluations: Sequence[AccuracyLatency],
     front: Sequence[AccuracyLatency],
     network: NetworkConfig,
-    title: str,
+    statistic: str,
 ) -> None:
     held = [e for e in evaluations if not e.answer.provisional]
     provisional = [e for e in evaluations if e.answer.provisional]
     axes.errorbar(
         [e.latency_ms for e in held],
         [_height(e, network) for e in held],
-        xerr=[_std_ms(e) for e in held],
+        xerr=[_std_ms(e) for e in held] if statistic == "mean" else None,
         fmt="o",
         color="#4477aa",
         ecolor="#aabbcc",
@@ -106,10 +112,9 @@ def _scatter(
             color="#ee6677",
             label="Pareto front",
         )
-    axes.set_xlabel(f"latency in ms, batch of {network.batch_size}")
+    axes.set_xlabel(f"{statistic_prefix(statistic)}latency in ms, batch of {network.batch_size}")
     with_accuracy = evaluations[0].accuracy is not None
     axes.set_ylabel("accuracy in %" if with_accuracy else "FLOPs in millions")
-    axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
 

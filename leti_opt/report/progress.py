@@ -18,13 +18,15 @@ class SearchProgress:
     Args:
         settings: of the search.
         stream: where to write; a terminal gets one line that changes.
+        statistic: which figure the fastest one is.
 
     Attributes:
         done: steps so far.
     """
 
-    def __init__(self, settings: SearchSettings, stream: TextIO) -> None:
+    def __init__(self, settings: SearchSettings, stream: TextIO, statistic: str = "mean") -> None:
         self.settings = settings
+        self.statistic = statistic
         self.stream = stream
         self.done = 0
         self._repeated = 0
@@ -64,7 +66,8 @@ class SearchProgress:
     def line(self, now: float) -> str:
         """One line: count, time left, best."""
         total = "" if self.settings.budget is None else f" of {self.settings.budget}"
-        best = "" if self._best_ms is None else f", fastest {self._best_ms:.3f} ms"
+        figure = "" if self.statistic == "mean" else f"{self.statistic} "
+        best = "" if self._best_ms is None else f", fastest {figure}{self._best_ms:.3f} ms"
         left = self._left_s(now)
         remaining = "" if left is None else f", about {_duration(left)} left"
         return f"{self.done}{total} evaluations{remaining}{best}"

@@ -10,6 +10,7 @@ from leti_opt.architecture import Architecture
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.cost import network_cost
 from leti_opt.objective.accuracy_latency import AccuracyLatency
+from leti_opt.objective.limit_decisions import LimitRow
 from leti_opt.objective.measuring import Answer, Source
 from leti_opt.search.architecture_search import SearchResult
 
@@ -27,6 +28,8 @@ class FrontRow:
         accuracy: 0 to 1; None in a search for latency alone.
         flops, parameters: of the whole network.
         origin: ``measured``, ``simulated`` or ``replayed``.
+        statistic: which figure ``latency_ms`` is.
+        limit: what a limit on the latency says of the cell; None where there is none.
     """
 
     cell: str
@@ -38,6 +41,8 @@ class FrontRow:
     flops: int
     parameters: int
     origin: str
+    statistic: str = "mean"
+    limit: LimitRow | None = None
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,21 @@ class SearchCounts:
     skipped: int
 
 
-def front_rows(front: Sequence[AccuracyLatency], network: NetworkConfig) -> list[FrontRow]:
-    """A row for each cell of a front, in its order."""
+def front_rows(
+    front: Sequence[AccuracyLatency],
+    network: NetworkConfig,
+    statistic: str = "mean",
+    limits: Sequence[LimitRow] = (),
+) -> list[FrontRow]:
+    """A row for each cell of a front, in its order.
+
+    Args:
+        front: the cells.
+        network: their network config.
+        statistic: what the objective answered.
+        limits: what a limit says of the cells, found by their names.
+    """
+    limit_of_cell = {limit.name: limit for limit in limits}
     rows = []
     for evaluation in front:
         measurement = evaluation.answer.measurement
@@ -82,6 +100,8 @@ def front_rows(front: Sequence[AccuracyLatency], network: NetworkConfig) -> list
                 flops=cost.flops,
                 parameters=cost.parameters,
                 origin=measurement.device.origin,
+                statistic=statistic,
+                limit=limit_of_cell.get(str(evaluation.architecture.canonical())),
             )
         )
     return rows

@@ -15,13 +15,20 @@ def front_table(rows: Sequence[FrontRow]) -> Table:
     """The cells of a front, numbered, the fastest first: latency with standard deviation, accuracy, costs, hash."""
     with_accuracy = any(row.accuracy is not None for row in rows)
     origin = rows[0].origin if rows else "measured"
-    headings = ["", f"latency in ms ({origin})", *(["accuracy"] if with_accuracy else [])]
+    limit = next((row.limit for row in rows if row.limit is not None), None)
+    headings = [
+        "",
+        f"{statistic_prefix(rows[0].statistic if rows else 'mean')}latency in ms ({origin})",
+        *([] if limit is None else [f"under {limit.limit_ms:g} ms"]),
+        *(["accuracy"] if with_accuracy else []),
+    ]
     return plain_table(
         [*headings, "MFLOPs", "parameters", "hash"],
         (
             [
                 str(number),
-                latency_text(row.latency_ms, row.std_ms, row.runs),
+                latency_text(row.latency_ms, row.std_ms, row.runs, row.statistic),
+                *([] if limit is None else ["" if row.limit is None else row.limit.verdict]),
                 *([f"{100 * (row.accuracy or 0):.1f} %"] if with_accuracy else []),
                 f"{row.flops / 1e6:.1f}",
                 f"{row.parameters:,}",
@@ -37,16 +44,29 @@ def cell_lines(rows: Sequence[FrontRow]) -> list[str]:
     return [f"{number}  {row.cell}" for number, row in enumerate(rows, start=1)]
 
 
-def latency_text(latency_ms: float, std_ms: float | None, runs: int | None) -> str:
-    """A latency with the spread of its runs, where that is known.
+def statistic_prefix(statistic: str) -> str:
+    """What a heading puts before the word latency; the mean needs no word.
+
+    >>> statistic_prefix("p95") + "latency"
+    'p95 latency'
+    """
+    return "" if statistic == "mean" else f"{statistic} "
+
+
+def latency_text(latency_ms: float, std_ms: float | None, runs: int | None, statistic: str = "mean") -> str:
+    """A latency with the spread and the number of its runs; without both no rule can be checked.
 
     >>> latency_text(3.14159, 0.05, 300)
     '3.142 ± 0.050 (300 runs)'
     >>> latency_text(3.14159, None, None)
-    '3.142 (runs not known)'
+    '3.142 (runs not known, rule not checkable)'
     """
     spread = "" if std_ms is None else f" ± {std_ms:.3f}"
-    return f"{latency_ms:.3f}{spread} ({'runs not known' if runs is None else f'{runs} runs'})"
+    if statistic != "mean" and spread:  # the standard deviation lies around the mean, not around this figure
+        spread = f", std {std_ms:.3f}"
+    made = "runs not known" if runs is None else f"{runs} runs"
+    rule = ", rule not checkable" if std_ms is None or runs is None else ""
+    return f"{latency_ms:.3f}{spread} ({made}{rule})"
 
 
 def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

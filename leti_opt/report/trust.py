@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from leti_opt.device.measurement import Measurement
 from leti_opt.objective.measuring import MeasuringService, Question
-from leti_opt.report.tables import latency_text
+from leti_opt.report.tables import latency_text, statistic_prefix
 
 
 @dataclass(frozen=True)
@@ -17,16 +17,18 @@ class TrustCheck:
     Args:
         first, second: the measurements.
         anew: whether they were made just now; otherwise the store had them.
+        statistic: which figure of theirs is compared.
     """
 
     first: Measurement
     second: Measurement
     anew: bool
+    statistic: str = "mean"
 
     @property
     def difference(self) -> float:
         """How far the two latencies are apart, as a share of the smaller."""
-        latencies = [self.first.latency_ms(), self.second.latency_ms()]
+        latencies = [self.first.latency_ms(self.statistic), self.second.latency_ms(self.statistic)]
         return max(latencies) / min(latencies) - 1
 
     def verdict(self) -> str:
@@ -34,7 +36,7 @@ class TrustCheck:
         return f"{100 * self.difference:.1f} % apart: {self._verdict()}"
 
     def _verdict(self) -> str:
-        if not (self.first.stable and self.second.stable):
+        if "unstable" in (self.first.status, self.second.status):
             return "runs scatter by more than the rule allows, so something else is busy; stop it, or read with care"
         if self.difference <= 0.03:
             return "differences between networks beyond that are real"
@@ -42,7 +44,10 @@ class TrustCheck:
 
 
 def check_trust(
-    service: MeasuringService, question: Question, show: Callable[[str], None] | None = None
+    service: MeasuringService,
+    question: Question,
+    show: Callable[[str], None] | None = None,
+    statistic: str = "mean",
 ) -> TrustCheck | None:
     """Measure a network twice, or take the two measurements that the store has.
 
@@ -50,6 +55,7 @@ def check_trust(
         service: what measures.
         question: the network.
         show: called with a line for each measurement, as soon as it is there.
+        statistic: which figure is compared: that of the objective.
 
     Returns:
         The check; None if the device cannot run the network.
@@ -63,12 +69,14 @@ def check_trust(
             return None
         found.append(measurement)
         if show is not None:
-            show(_line(measurement, anew))
-    return TrustCheck(found[0], found[1], anew=len(known) < 2)
+            show(_line(measurement, anew, statistic))
+    return TrustCheck(found[0], found[1], anew=len(known) < 2, statistic=statistic)
 
 
-def _line(measurement: Measurement, anew: bool) -> str:
+def _line(measurement: Measurement, anew: bool, statistic: str) -> str:
     batch = measurement.batch
-    figure = latency_text(measurement.latency_ms(), batch.std_ms, batch.count)
+    figure = statistic_prefix(statistic) + latency_text(
+        measurement.latency_ms(statistic), batch.std_ms, batch.count, statistic
+    )
     when = "just now" if anew else f"from the store, {measurement.started_at:%Y-%m-%d %H:%M} UTC"
-    return f"{figure}{'' if measurement.stable else ', provisional'}, {when}"
+    return f"{figure}{', provisional' if measurement.status == 'unstable' else ''}, {when}"

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -169,7 +169,17 @@ class ArchitectureSearch:
                     steps.append(SearchStep(position, evaluation, losses, told is not None))
                     if on_step is not None:
                         on_step(steps[-1])
-        return SearchResult(tuple(steps))
+        self.latency.settle()
+        return SearchResult(tuple(self._current(step) for step in steps))
+
+    def _current(self, step: SearchStep) -> SearchStep:
+        """The step with the figure that stands; what the optimizer was told remains what it was."""
+        made = step.evaluation
+        answer = self.latency.service.current(made.answer)
+        if answer is made.answer:
+            return step
+        latency_ms = self.latency.latency_ms(answer)
+        return replace(step, evaluation=replace(made, latency_ms=latency_ms, answer=answer))
 
     def identity(self) -> dict[str, Any]:
         """What makes two searches the same one: everything that the course of the optimizer depends on.

@@ -5,8 +5,10 @@ from leti_opt.store.records import (
     CellAlias,
     DeviceSummary,
     EpochLink,
+    EpochSummary,
     EvaluationRecord,
     FailureRecord,
+    ModelRecord,
     ScoreRecord,
     StoreInfo,
 )
@@ -15,9 +17,11 @@ __all__ = [
     "CellAlias",
     "DeviceSummary",
     "EpochLink",
+    "EpochSummary",
     "EvaluationRecord",
     "FailureRecord",
     "LatencyStore",
+    "ModelRecord",
     "ScoreRecord",
     "StoreInfo",
 ]

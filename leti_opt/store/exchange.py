@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Connection, Select, func, select
 
-from leti_opt.device.device import DeviceIdentity
-from leti_opt.errors import InvalidInputError, StoreError
-from leti_opt.store import registry, schema
+from leti_opt.device.device import DeviceEpoch, DeviceIdentity
+from leti_opt.errors import EpochWarning, InvalidInputError, StoreError
+from leti_opt.store import epoch_summary, links, registry, schema
 from leti_opt.store.schema import aliases, devices, epochs, failures, measurements, metrics, models
 from leti_opt.store.suspicions import IS_SUSPECT
 from leti_opt.version import version
@@ -30,7 +33,10 @@ COLUMNS: dict[str, str] = {
     "batch_size": _INTEGER,
     "input_shape": _TEXT,
     **dict.fromkeys(("device", "device_digest", "device_kind", "hardware", "runtime", "runner", "delegate"), _TEXT),
-    **dict.fromkeys(("options", "epoch_digest", "system_build", "driver", "unit", "origin", "status"), _TEXT),
+    **dict.fromkeys(("options", "epoch_digest"), _TEXT),
+    "epoch_group": _INTEGER,
+    **dict.fromkeys(("system_build", "driver", "unit"), _TEXT),
+    **dict.fromkeys(("origin", "status"), _TEXT),
     "failure_reason": _TEXT,
     "count": _INTEGER,
     **dict.fromkeys(("mean_ms", "std_ms", "min_ms", "max_ms", "median_ms", "p5_ms", "p95_ms"), _NUMBER),
@@ -45,7 +51,11 @@ COLUMNS: dict[str, str] = {
     "duration_s": _NUMBER,
     **dict.fromkeys(("tool", "commit", "source"), _TEXT),
 }
-"""Columns of an exported table with their types. ``options``, ``input_shape`` and ``metrics`` hold JSON."""
+"""Columns of an exported table with their types. ``options``, ``input_shape`` and ``metrics`` hold JSON.
+
+``epoch_group`` is a number that is equal for epochs which panels showed to agree with each other; another store has
+other numbers.
+"""
 
 
 def frame(
@@ -54,32 +64,86 @@ def frame(
     identity: DeviceIdentity | None,
     include_unstable: bool,
     include_failures: bool,
+    epoch: DeviceEpoch | Literal["any"] | None = None,
 ) -> pd.DataFrame:
     """See :meth:`leti_opt.store.LatencyStore.to_frame`."""
     import pandas as pd
 
     if origin is not None and origin not in ORIGINS:
         raise InvalidInputError(f"origin must be one of {', '.join(ORIGINS)}, not {origin!r}")
-    rows = _measured_rows(connection, origin, identity, include_unstable)
+    if isinstance(epoch, DeviceEpoch) and identity is None:
+        raise InvalidInputError("an epoch belongs to a device; give identity=… too")
+    served = (
+        links.served_epoch_ids(connection, identity, epoch) if identity and isinstance(epoch, DeviceEpoch) else None
+    )
+    rows = _measured_rows(connection, origin, identity, include_unstable, served)
     if include_failures:
-        rows += _failed_rows(connection, origin, identity)
+        rows += _failed_rows(connection, origin, identity, served)
     if origin is None:
         _refuse_mixture({row["origin"] for row in rows if row["origin"] is not None})
+    groups = epoch_summary.groups(connection)
+    for row in rows:
+        row["epoch_group"] = groups.get((row["device_digest"], row["epoch_digest"]))
+    note = None if epoch is not None else unlinked_epochs(rows)
+    if note is not None:
+        warnings.warn(EpochWarning(note), stacklevel=3)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({name: kind for name, kind in COLUMNS.items() if kind != _MOMENT}).assign(
         started_at=pd.to_datetime(table["started_at"], utc=True).astype(_MOMENT)
     )
 
 
-def checked_target(path: Path, store: Path | None) -> Path:
+def unlinked_epochs(rows: Iterable[Mapping[str, Any]]) -> str | None:
+    """One line that names epochs of one device which no panel showed to agree; None if there are none.
+
+    Args:
+        rows: with the columns of an exported table.
+    """
+    found: dict[tuple[Any, ...], dict[int, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        if not isinstance(row["epoch_digest"], str) or row["status"] == "infeasible":
+            continue
+        lineage = tuple(row[name] for name in ("device_kind", "device", "runner", "delegate", "options", "origin"))
+        found.setdefault(lineage, {}).setdefault(row["epoch_group"], []).append(row)
+    for group_rows in found.values():
+        if len(group_rows) > 1:
+            named = "; ".join(f"{_epoch_text(some[0])} ({len(some)} rows)" for some in group_rows.values())
+            return (
+                f"the rows of {next(iter(group_rows.values()))[0]['device']} are of {len(group_rows)} epochs that no "
+                f"panel showed to agree: {named}. The column epoch_group tells them apart; "
+                "'leti-opt compare --panel' measures whether they agree"
+            )
+    return None
+
+
+def _epoch_text(row: Mapping[str, Any]) -> str:
+    unit = row["unit"] and f"unit {row['unit'][:8]}"
+    return ", ".join(part for part in (row["runtime"], row["system_build"], row["driver"], unit) if part)
+
+
+def place_of(row: Mapping[str, Any]) -> tuple[DeviceIdentity, DeviceEpoch]:
+    """The device and epoch of a row of an exported table."""
+    identity = DeviceIdentity(
+        kind=row["device_kind"],
+        hardware=row["hardware"],
+        runtime=row["runtime"],
+        runner=row["runner"],
+        delegate=row["delegate"],
+        options=tuple((str(key), str(value)) for key, value in json.loads(row["options"])),
+        origin=row["origin"],
+    )
+    return identity, DeviceEpoch(row["system_build"], row["driver"], row["unit"])
+
+
+def checked_target(path: Path, store: Path | None, suffixes: Sequence[str] = SUFFIXES) -> Path:
     """Refuse a file that an export cannot or must not write.
 
     Raises:
         InvalidInputError: an unknown suffix, or the store itself.
         StoreError: no such folder, or a folder of that name.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise InvalidInputError(f"{path} must end with {' or '.join(SUFFIXES)}, not with {path.suffix!r}")
+    if path.suffix.lower() not in suffixes:
+        raise InvalidInputError(f"{path} must end with {' or '.join(suffixes)}, not with {path.suffix!r}")
     if store is not None and path.resolve() == store:
         raise InvalidInputError(f"{path} is the store itself; export to another file")
     if path.is_dir():
@@ -95,26 +159,51 @@ def write(table: pd.DataFrame, path: Path) -> None:
     Raises:
         StoreError: it cannot be written; what was there before stays.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.writing")
-    try:
+    with replacing(path) as temporary:
         if path.suffix.lower() == ".csv":
             table.to_csv(temporary, index=False)
         else:
-            _write_parquet(table, temporary)
+            write_parquet(table, temporary)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside a path, which takes its place when the block ends well.
+
+    Raises:
+        StoreError: it cannot be written; what was there before stays.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.writing")
+    try:
+        yield temporary
         os.replace(temporary, path)
+    except StoreError:
+        raise
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}; export to another place") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _write_parquet(table: pd.DataFrame, path: Path) -> None:
+def write_parquet(table: pd.DataFrame, path: Path) -> None:
+    """Write a table with the version of this leti_opt in its metadata."""
     import pyarrow as pa
     from pyarrow import parquet
 
     columns = pa.Table.from_pandas(table, preserve_index=False)
     story = {"leti_opt": version(), "leti_opt_schema": schema.HEAD}
     parquet.write_table(columns.replace_schema_metadata({**(columns.schema.metadata or {}), **story}), path)
+
+
+def nothing_of(connection: Connection, origin: str, identity: DeviceIdentity | None) -> str:
+    """What to say where there are no rows of an origin: what there is instead."""
+    places = measurements.join(models).join(epochs).join(devices)
+    query = select(devices.c.origin, func.count()).select_from(places).where(models.c.role.is_(None))
+    if identity is not None:
+        query = query.where(devices.c.digest == identity.digest)
+    there = [f"{count} {name}" for name, count in connection.execute(query.group_by(devices.c.origin))]
+    held = f"it holds {', '.join(there)} (unstable and withdrawn ones included)" if there else "it holds none at all"
+    return f"the store has no {origin} figures to export; {held}; choose another origin"
 
 
 def _refuse_mixture(origins: set[str]) -> None:
@@ -126,12 +215,18 @@ def _refuse_mixture(origins: set[str]) -> None:
 
 
 def _measured_rows(
-    connection: Connection, origin: str | None, identity: DeviceIdentity | None, include_unstable: bool
+    connection: Connection,
+    origin: str | None,
+    identity: DeviceIdentity | None,
+    include_unstable: bool,
+    served: set[int] | None,
 ) -> list[dict[str, Any]]:
     query = _MEASURED.where(~IS_SUSPECT, models.c.role.is_(None))
     if origin not in (None, "any"):
         query = query.where(measurements.c.origin == origin)
-    if identity is not None:
+    if served is not None:
+        query = query.where(epochs.c.id.in_(served))
+    elif identity is not None:
         query = query.where(devices.c.digest == identity.digest)
     if not include_unstable:
         query = query.where(measurements.c.status != "unstable")
@@ -142,13 +237,17 @@ def _measured_rows(
     ]
 
 
-def _failed_rows(connection: Connection, origin: str | None, identity: DeviceIdentity | None) -> list[dict[str, Any]]:
+def _failed_rows(
+    connection: Connection, origin: str | None, identity: DeviceIdentity | None, served: set[int] | None
+) -> list[dict[str, Any]]:
     """A failure without a device goes for every device and every origin."""
     query = _FAILED
     if origin not in (None, "any"):
         query = query.where((devices.c.origin == origin) | failures.c.device_id.is_(None))
     if identity is not None:
         query = query.where((devices.c.digest == identity.digest) | failures.c.device_id.is_(None))
+    if served is not None:
+        query = query.where(epochs.c.id.in_(served) | failures.c.epoch_id.is_(None))
     stories = _stories(connection)
     return [
         {**row._mapping, **stories.get(row.device_digest, {}), "status": "infeasible"}

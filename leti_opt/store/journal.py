@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select
 
-from leti_opt.device.device import DeviceIdentity
+from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.device.model import MeasurableModel
 from leti_opt.errors import InvalidInputError, NotFoundError, StoreError
-from leti_opt.store import registry
+from leti_opt.store import links, registry
 from leti_opt.store.prepared import Prepared
 from leti_opt.store.records import CellAlias, EvaluationRecord, FailureRecord, ScoreRecord
 from leti_opt.store.schema import devices, epochs, evaluations, failures, models, scores, searches
@@ -57,9 +57,16 @@ def check_failure(failure: FailureRecord) -> None:
 
 
 def load_failures(
-    connection: Connection, model_key: str | None, alias: CellAlias | None, identity: DeviceIdentity | None
+    connection: Connection,
+    model_key: str | None,
+    alias: CellAlias | None,
+    identity: DeviceIdentity | None,
+    epoch: DeviceEpoch | None = None,
 ) -> list[FailureRecord]:
-    """Failures of a model or a cell, newest first; those without a device go for every device."""
+    """Failures of a model or a cell, newest first; those without a device or an epoch go for every one.
+
+    A panel says nothing of what another runtime refuses, so links lead to other epochs of this device only.
+    """
     if alias is None and model_key is None:
         rows = _FAILURES.all(connection)
     else:
@@ -69,6 +76,9 @@ def load_failures(
         rows = list({row.id: row for row in found}.values())
     if identity is not None:
         rows = [row for row in rows if row.device_digest in (None, identity.digest)]
+    if identity is not None and epoch is not None and any(row.epoch_id is not None for row in rows):
+        served = links.served_epoch_ids(connection, identity, epoch)
+        rows = [row for row in rows if row.epoch_id is None or row.epoch_id in served]
     return [_failure(row) for row in sorted(rows, key=lambda row: (row.failed_at, row.id), reverse=True)]
 
 

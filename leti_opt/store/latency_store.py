@@ -14,14 +14,16 @@ from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.device.measurement import Measurement
 from leti_opt.device.model import MeasurableModel
 from leti_opt.errors import InvalidInputError, StoreError
-from leti_opt.store import journal, measurement_rows, panels, registry, summary, suspicions
+from leti_opt.store import epoch_summary, journal, links, measurement_rows, panels, registry, summary, suspicions
 from leti_opt.store.database import Database
 from leti_opt.store.records import (
     CellAlias,
     EpochLink,
+    EpochSummary,
     EvaluationRecord,
     FailureRecord,
     FailureStage,
+    ModelRecord,
     ScoreRecord,
     StoreInfo,
 )
@@ -31,6 +33,11 @@ from leti_opt.version import source_commit, version
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from leti_opt.network.config import NetworkConfig
+    from leti_opt.store.import_table import ImportCounts
+    from leti_opt.store.merge import MergeCounts
+    from leti_opt.store.pseudonyms import Pseudonyms
 
 OriginFilter = Literal["measured", "simulated", "replayed", "imported", "any"]
 
@@ -98,6 +105,11 @@ class LatencyStore:
         """
         with self._database.write() as connection:
             registry.add_model(connection, model, flops, parameters)
+
+    def model(self, key: str) -> ModelRecord | None:
+        """What the store knows of a model; None if it does not know it."""
+        with self._database.read() as connection:
+            return registry.load_model(connection, key)
 
     def add_alias(self, alias: CellAlias, model: MeasurableModel) -> None:
         """Let a cell stand for a model.
@@ -188,17 +200,12 @@ class LatencyStore:
         Args:
             model_key: key of the model.
             identity: the device.
-            epoch: only of this epoch and those that a panel showed to agree with it (:meth:`add_link`); None for all.
+            epoch: only of this epoch and those that a panel showed to agree with it (:meth:`add_link`), which may
+                belong to a device with another runtime: ``Measurement.device`` says so. None for all of this device.
             include_suspect: also those that were withdrawn (:meth:`suspect`).
         """
-
-        def served(found: set[DeviceEpoch]) -> set[DeviceEpoch]:
-            if epoch is None or found <= {epoch}:
-                return found
-            return registry.served_epochs(registry.links(connection, identity), epoch)
-
         with self._database.read() as connection:
-            return measurement_rows.load(connection, model_key, identity, served, include_suspect)
+            return measurement_rows.load(connection, model_key, identity, epoch, include_suspect)
 
     def suspect(self, identity: DeviceIdentity, epoch: DeviceEpoch, *, since: datetime, reason: str) -> list[str]:
         """Withdraw what a device measured after a moment: it stays in the store, and answers nothing any more.
@@ -214,6 +221,11 @@ class LatencyStore:
         """
         with self._database.write() as connection:
             return suspicions.add(connection, identity, epoch, moment(since, "since"), reason, datetime.now(UTC))
+
+    def suspect_one(self, measurement_id: int, reason: str) -> None:
+        """Withdraw one measurement, by the id that :meth:`add` gave it."""
+        with self._database.write() as connection:
+            suspicions.add_one(connection, measurement_id, reason, datetime.now(UTC))
 
     def suspects(self, identity: DeviceIdentity, epoch: DeviceEpoch) -> list[str]:
         """Keys of the models that have nothing but withdrawn measurements on this device and epoch."""
@@ -265,6 +277,7 @@ class LatencyStore:
         model_key: str | None = None,
         alias: CellAlias | None = None,
         identity: DeviceIdentity | None = None,
+        epoch: DeviceEpoch | None = None,
     ) -> list[FailureRecord]:
         """Failures, newest first.
 
@@ -272,9 +285,11 @@ class LatencyStore:
             model_key: only of this model.
             alias: only of this cell and the model that it stands for.
             identity: only on this device, with those that go for every device.
+            epoch: only in this epoch of the device and in those linked to it, with those that go for every epoch.
+                A device with another runtime may take what this one refuses, so links to it play no part here.
         """
         with self._database.read() as connection:
-            return journal.load_failures(connection, model_key, alias, identity)
+            return journal.load_failures(connection, model_key, alias, identity, epoch)
 
     # -- devices ------------------------------------------------------------------------------------------------
 
@@ -298,14 +313,37 @@ class LatencyStore:
         return None if row is None else (registry.identity_of(row), registry.epoch_of(row))
 
     def add_link(self, identity: DeviceIdentity, link: EpochLink) -> None:
-        """Store what a panel showed about two epochs of a device, whether they agree or not."""
+        """Store what a panel showed about two epochs of a device, whether they agree or not.
+
+        Raises:
+            InvalidInputError: it is one epoch, or the link's devices differ in more than their runtime.
+        """
         with self._database.write() as connection:
-            registry.add_link(connection, identity, link)
+            links.add_link(connection, identity, link)
 
     def links(self, identity: DeviceIdentity) -> list[EpochLink]:
-        """Every link between epochs of a device, newest first."""
+        """Every link between epochs of a device and of those that differ in their runtime alone, newest first."""
         with self._database.read() as connection:
-            return registry.links(connection, identity)
+            return links.links(connection, identity)
+
+    def epochs(self, identity: DeviceIdentity) -> list[EpochSummary]:
+        """The epochs with figures of a device and of those that differ in their runtime alone, last measured first."""
+        with self._database.read() as connection:
+            return epoch_summary.summaries(connection, identity)
+
+    def latencies(
+        self, identity: DeviceIdentity, epoch: DeviceEpoch, network_digest: str, *, linked: bool = True
+    ) -> dict[str, float]:
+        """Mean latency in milliseconds, by model key, of every stable measurement that may be served in an epoch.
+
+        Args:
+            identity: the device.
+            epoch: its epoch.
+            network_digest: only cells that are laid out so; empty for users' own files.
+            linked: False to leave out what was measured in other epochs, though it may be served here.
+        """
+        with self._database.read() as connection:
+            return epoch_summary.latencies(connection, identity, epoch, network_digest, linked)
 
     def set_panel(self, identity: DeviceIdentity, network_digest: str, model_keys: Sequence[str]) -> None:
         """Choose the networks that are measured again to see whether a device has changed.
@@ -373,6 +411,7 @@ class LatencyStore:
         identity: DeviceIdentity | None = None,
         include_unstable: bool = False,
         include_failures: bool = False,
+        epoch: DeviceEpoch | Literal["any"] | None = None,
     ) -> pd.DataFrame:
         """One row for each measurement, oldest first. Latencies are in milliseconds; absent is absent.
 
@@ -382,14 +421,17 @@ class LatencyStore:
             identity: only of this device.
             include_unstable: also measurements that broke the protocol's rule (``status`` says so).
             include_failures: also networks that cannot run, with status ``infeasible`` and a ``failure_reason``.
+            epoch: only what may be served in this epoch of ``identity``, siblings with another runtime included;
+                ``any`` for every epoch. None is the same, with an EpochWarning where the rows are of epochs of one
+                device that no panel showed to agree; the column ``epoch_group`` tells them apart.
 
         Raises:
-            InvalidInputError: the rows are of several origins, and none was asked for.
+            InvalidInputError: the rows are of several origins, and none was asked for; or an epoch without its device.
         """
         from leti_opt.store import exchange
 
         with self._database.read() as connection:
-            return exchange.frame(connection, origin, identity, include_unstable, include_failures)
+            return exchange.frame(connection, origin, identity, include_unstable, include_failures, epoch)
 
     def export(
         self,
@@ -399,24 +441,119 @@ class LatencyStore:
         identity: DeviceIdentity | None = None,
         include_unstable: bool = False,
         include_failures: bool = False,
+        epoch: DeviceEpoch | Literal["any"] | None = None,
     ) -> int:
         """Write :meth:`to_frame` to a ``.parquet`` or ``.csv`` file, which appears complete or not at all.
+
+        Units, host names and folders are replaced by pseudonyms (:mod:`leti_opt.store.pseudonyms`).
 
         Returns:
             The number of rows.
 
         Raises:
-            InvalidInputError: another suffix, or rows of several origins.
+            InvalidInputError: another suffix, rows of several origins, or none of the origin that was asked for.
             StoreError: the file cannot be written.
         """
         from leti_opt.store import exchange
 
         target = exchange.checked_target(Path(path), self._database.path)
-        rows = self.to_frame(
-            origin=origin, identity=identity, include_unstable=include_unstable, include_failures=include_failures
+        rows = self.exported(
+            origin=origin,
+            identity=identity,
+            include_unstable=include_unstable,
+            include_failures=include_failures,
+            epoch=epoch,
         )
         exchange.write(rows, target)
         return len(rows)
+
+    def exported(
+        self,
+        *,
+        origin: OriginFilter | None = None,
+        identity: DeviceIdentity | None = None,
+        include_unstable: bool = False,
+        include_failures: bool = False,
+        epoch: DeviceEpoch | Literal["any"] | None = None,
+    ) -> pd.DataFrame:
+        """The table that :meth:`export` writes: :meth:`to_frame` with pseudonyms.
+
+        Raises:
+            InvalidInputError: as for :meth:`export`.
+            StoreError: the key of the pseudonyms cannot be read or made.
+        """
+        from leti_opt.store import exchange, pseudonyms
+
+        with self._database.read() as connection:
+            rows = exchange.frame(connection, origin, identity, include_unstable, include_failures, epoch)
+            if rows.empty and origin not in (None, "any"):
+                raise InvalidInputError(exchange.nothing_of(connection, str(origin), identity))
+            return pseudonyms.of_store(connection).table(rows)
+
+    def pseudonyms(self) -> Pseudonyms:
+        """What replaces the names of units, hosts and folders in everything that is exported."""
+        from leti_opt.store import pseudonyms
+
+        with self._database.read() as connection:
+            return pseudonyms.of_store(connection)
+
+    def import_data(
+        self,
+        path: str | Path,
+        *,
+        unit: str | None = None,
+        device: str | None = None,
+        latency: str | None = None,
+        origin: str | None = None,
+        network: NetworkConfig | None = None,
+    ) -> ImportCounts:
+        """Take over a ``.parquet`` or ``.csv`` table, whole or not at all: an export of ours, or a table of others.
+
+        Rows of an export keep their device and origin. Rows of others are of a device with the origin ``imported``;
+        what their own column ``origin`` claims becomes one of its options. ``Measurement.source`` names the file.
+
+        Args:
+            path: the table.
+            unit: ``ms``, ``us``, ``s`` or ``ns``, of columns whose name does not end with one.
+            device: what measured it; with a column ``device``, whose rows to take.
+            latency: the column of the latency, where its name does not tell.
+            origin: only rows of this origin; ``any`` for several, each kept apart.
+            network: how the table's cells were laid out.
+
+        Raises:
+            NotFoundError: there is no such file.
+            InvalidInputError: unit, device or network is not known, the figures do not fit their unit, or rows are
+                bad: the message names them.
+            StoreError: a cell stands for another model here.
+        """
+        from leti_opt.store import import_table
+
+        def known(graph_hash: str) -> list[tuple[CellAlias, str]]:
+            with self._database.read() as connection:
+                return import_table.known_aliases(connection, graph_hash)
+
+        asked = import_table.ImportSettings(unit, device, latency, origin, network)
+        rows = import_table.read(Path(path), asked, known)
+        with self._database.write() as connection:
+            if network is not None:
+                registry.add_network(connection, network.digest, network.settings)
+            return import_table.write(connection, rows)
+
+    def merge(self, other: str | Path) -> MergeCounts:
+        """Take over what another store holds: measurements, failures, cells, networks, links and scores.
+
+        It happens as a whole or not at all, and a second time changes nothing. The other store is only read; an older
+        one is upgraded in a copy. What it measured says so in ``Measurement.source``.
+
+        Raises:
+            NotFoundError: there is no such store.
+            InvalidInputError: it is this store.
+            StoreError: it cannot be read, was written by a newer leti_opt, or knows another model for the same cell.
+        """
+        from leti_opt.store import merge
+
+        with merge.snapshot(other, self._database.path) as (source, name), self._database.write() as connection:
+            return merge.merge(connection, source, name)
 
     def info(self) -> StoreInfo:
         """What the store holds, in numbers."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, exists, insert, select
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, bindparam, exists, insert, select
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.device.measurement import Measurement, Metric
 from leti_opt.device.run_batch import RunBatch
+from leti_opt.store import links
 from leti_opt.store.prepared import Prepared
 from leti_opt.store.registry import EPOCH_COLUMNS, epoch_of, inserted_id
 from leti_opt.store.schema import attempt_faults, attempts, devices, epochs, measurements, metrics, models
@@ -95,7 +95,7 @@ def load(
     connection: Connection,
     model_key: str,
     identity: DeviceIdentity,
-    served: Callable[[set[DeviceEpoch]], set[DeviceEpoch]],
+    epoch: DeviceEpoch | None,
     include_suspect: bool = False,
 ) -> list[Measurement]:
     """Measurements of a model on a device, newest first.
@@ -104,17 +104,25 @@ def load(
         connection: in a transaction.
         model_key: key of the model.
         identity: the device.
-        served: given the epochs that there are measurements of, says which of them to return.
+        epoch: only what may be served in this epoch of it; None for all of its own epochs.
         include_suspect: also those that were withdrawn.
     """
-    found = _FIND.all(connection, key=model_key, device=identity.digest)
+    found = _FIND.all(
+        connection, key=model_key, own=identity.digest, here=identity.runtime, **links.lineage_values(identity)
+    )
     epoch_by_id = {row.epoch_id: epoch_of(row) for row in found}
-    wanted = served(set(epoch_by_id.values()))
-    headers = [row for row in found if epoch_by_id[row.epoch_id] in wanted and (include_suspect or not row.is_suspect)]
+    own = {row.epoch_id for row in found if row.device_digest == identity.digest}
+    wanted = own
+    if epoch is not None:
+        wanted = {place for place in own if epoch_by_id[place] == epoch}
+        # Links are looked up only where they can matter.
+        if any(row.epoch_id not in wanted and links.is_sibling(row.options, identity) for row in found):
+            wanted |= links.served_epoch_ids(connection, identity, epoch)
+    headers = [row for row in found if row.epoch_id in wanted and (include_suspect or not row.is_suspect)]
     return [
         Measurement(
             model_key=model_key,
-            device=identity,
+            device=identity if header.epoch_id in own else replace(identity, runtime=header.runtime),
             epoch=epoch_by_id[header.epoch_id],
             attempts=tuple(_batch(row) for row in _ATTEMPTS.all(connection, of=header.id)),
             stable=header.status == "stable",
@@ -182,12 +190,19 @@ _FIND = Prepared(
         *(measurements.c[name] for name in ("warmup_runs", "first_run_ms", "initialization_ms", "started_at")),
         *(measurements.c[name] for name in ("duration_s", "tool", "commit", "relative_error", "source")),
         *EPOCH_COLUMNS,
+        devices.c.digest.label("device_digest"),
+        devices.c.runtime,
+        devices.c.options,
         exists().where(attempt_faults.c.measurement_id == measurements.c.id).label("has_faults"),
         exists().where(metrics.c.measurement_id == measurements.c.id).label("has_metrics"),
         IS_SUSPECT.label("is_suspect"),
     )
     .select_from(measurements.join(models).join(epochs).join(devices))
-    .where(models.c.key == bindparam("key"), devices.c.digest == bindparam("device"))
+    .where(
+        models.c.key == bindparam("key"),
+        (devices.c.digest == bindparam("own")) | (devices.c.runtime != bindparam("here")),
+        *links.OF_LINEAGE,
+    )
     .order_by(measurements.c.started_at.desc(), measurements.c.id.desc())
 )
 _ATTEMPTS = Prepared(

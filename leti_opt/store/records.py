@@ -60,6 +60,8 @@ class FailureRecord:
 class EpochLink:
     """What a panel of networks, measured in two epochs of one device, showed.
 
+    The two may also belong to devices that differ in their runtime alone, such as before and after an update of LiteRT.
+
     Args:
         first, second: the two epochs; their order means nothing.
         agrees: whether results of one may be served for the other.
@@ -67,6 +69,7 @@ class EpochLink:
         spearman: rank correlation of both latencies.
         networks: how many networks were measured in both.
         checked_at: when.
+        first_device, second_device: whose epochs they are; None for the device that the link is stored or asked for.
     """
 
     first: DeviceEpoch
@@ -76,6 +79,46 @@ class EpochLink:
     spearman: float | None
     networks: int
     checked_at: datetime
+    first_device: DeviceIdentity | None = None
+    second_device: DeviceIdentity | None = None
+
+
+@dataclass(frozen=True)
+class EpochSummary:
+    """What a store holds of one epoch of a device: figures that hold, neither withdrawn nor of a canary.
+
+    Args:
+        device: whose epoch it is.
+        epoch: system build, driver and unit.
+        networks: how many networks have such figures.
+        own: how many of them were measured for this store, and not imported.
+        last_measured: when the newest of these figures was started.
+    """
+
+    device: DeviceIdentity
+    epoch: DeviceEpoch
+    networks: int
+    own: int
+    last_measured: datetime
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What a store knows of a model.
+
+    Args:
+        key: its key.
+        name: what people call it.
+        renderer: what made its file; ``file`` for a user's own.
+        path: the user's file.
+        file_sha256: of that file when it was first read.
+    """
+
+    key: str
+    name: str
+    renderer: str
+    path: str | None = None
+    file_sha256: str | None = None
 
 
 @dataclass(frozen=True)

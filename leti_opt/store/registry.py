@@ -12,11 +12,11 @@ from sqlalchemy import Connection, CursorResult, Table, bindparam, insert, selec
 
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.device.model import MeasurableModel
-from leti_opt.errors import InvalidInputError, StoreError
+from leti_opt.errors import StoreError
 from leti_opt.store.prepared import Prepared
-from leti_opt.store.records import CellAlias, EpochLink
-from leti_opt.store.schema import aliases, devices, epoch_links, epochs, models, networks
-from leti_opt.store.values import canonical_json, moment, number, plain_json
+from leti_opt.store.records import CellAlias, ModelRecord
+from leti_opt.store.schema import aliases, devices, epochs, models, networks
+from leti_opt.store.values import canonical_json, plain_json
 
 IDENTITY_COLUMNS = (
     *(devices.c[name] for name in ("kind", "hardware", "runtime", "runner", "delegate", "options")),
@@ -64,6 +64,12 @@ def add_model(
     if fresh:
         connection.execute(update(models).where(models.c.id == found.id).values(fresh))
     return int(found.id)
+
+
+def load_model(connection: Connection, key: str) -> ModelRecord | None:
+    """What is known of a model, or None."""
+    found = connection.execute(_MODEL, {"wanted": key}).first()
+    return None if found is None else ModelRecord(found.key, found.name, found.renderer, found.path, found.file_sha256)
 
 
 def add_network(connection: Connection, digest: str, config: Mapping[str, Any]) -> None:
@@ -132,70 +138,6 @@ def add_epoch(connection: Connection, device: int, epoch: DeviceEpoch) -> int:
     return _inserted(connection, epochs, {"device_id": device, "digest": epoch.digest, **fields})
 
 
-def add_link(connection: Connection, identity: DeviceIdentity, link: EpochLink) -> int:
-    """Store what a panel showed about two epochs of a device."""
-    if link.first == link.second:
-        raise InvalidInputError(f"a link joins two epochs, not {link.first} with itself")
-    device = add_device(connection, identity)
-    values = {
-        "first_epoch_id": add_epoch(connection, device, link.first),
-        "second_epoch_id": add_epoch(connection, device, link.second),
-        "agrees": bool(link.agrees),
-        "median_ratio": number(link.median_ratio, "median_ratio"),
-        "spearman": number(link.spearman, "spearman"),
-        "networks": int(link.networks),
-        "checked_at": moment(link.checked_at, "checked_at"),
-    }
-    return _inserted(connection, epoch_links, values)
-
-
-def links(connection: Connection, identity: DeviceIdentity) -> list[EpochLink]:
-    """Every link between epochs of a device, newest first."""
-    rows = connection.execute(_LINKS, {"wanted": identity.digest}).all()
-    if not rows:
-        return []
-    ids = {row.first_epoch_id for row in rows} | {row.second_epoch_id for row in rows}
-    found = connection.execute(select(epochs.c.id, *EPOCH_COLUMNS).where(epochs.c.id.in_(ids)))
-    by_id = {row.id: epoch_of(row) for row in found}
-    return [
-        EpochLink(
-            by_id[row.first_epoch_id],
-            by_id[row.second_epoch_id],
-            row.agrees,
-            row.median_ratio,
-            row.spearman,
-            row.networks,
-            row.checked_at,
-        )
-        for row in rows
-    ]
-
-
-def served_epochs(found: list[EpochLink], epoch: DeviceEpoch) -> set[DeviceEpoch]:
-    """Epochs whose results may be served in this one: itself, and those linked to it as agreeing, also in steps.
-
-    Of two epochs the newest link counts; an epoch that was found to disagree with this one is left out, whatever
-    leads to it.
-
-    Args:
-        found: links, newest first.
-        epoch: where results are asked for.
-    """
-    newest: dict[frozenset[DeviceEpoch], bool] = {}
-    for link in found:
-        newest.setdefault(frozenset((link.first, link.second)), link.agrees)
-    refuted = {other for pair, agrees in newest.items() if epoch in pair and not agrees for other in pair - {epoch}}
-    served, pending = {epoch}, [epoch]
-    while pending:
-        here = pending.pop()
-        for pair, agrees in newest.items():
-            if agrees and here in pair:
-                fresh = pair - served - refuted
-                served |= fresh
-                pending += fresh
-    return served
-
-
 def inserted_id(result: CursorResult[*tuple[Any, ...]]) -> int:
     """Id that the database gave an inserted row."""
     key = result.inserted_primary_key
@@ -216,10 +158,3 @@ _ALIAS = Prepared(
 )
 _DEVICE = select(devices.c.id).where(devices.c.digest == bindparam("wanted"))
 _EPOCH = select(epochs.c.id).where(epochs.c.device_id == bindparam("device"), epochs.c.digest == bindparam("wanted"))
-_LINKS = (
-    select(epoch_links)
-    .join(epochs, epochs.c.id == epoch_links.c.first_epoch_id)
-    .join(devices)
-    .where(devices.c.digest == bindparam("wanted"))
-    .order_by(epoch_links.c.checked_at.desc(), epoch_links.c.id.desc())
-)

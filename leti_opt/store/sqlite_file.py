@@ -153,12 +153,17 @@ def back_up(path: Path, version: str) -> Path:
         raise StoreError(f"{path} has a thousand backups of version {version} beside it; move them away")
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.creating")
     try:
-        with closing(connect(path)) as source, closing(sqlite3.connect(temporary)) as copy:
-            source.backup(copy)
+        copy(path, temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
     return target
+
+
+def copy(path: Path, target: Path) -> None:
+    """Copy a store as of one moment, with what is still in its log."""
+    with closing(connect(path)) as source, closing(sqlite3.connect(target)) as written:
+        source.backup(written)
 
 
 @contextmanager

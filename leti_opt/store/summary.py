@@ -8,7 +8,7 @@ from sqlalchemy import Connection, distinct, func, select, text
 
 from leti_opt.store import migrate, registry, schema
 from leti_opt.store.records import DeviceSummary, StoreInfo
-from leti_opt.store.schema import devices, epochs, measurements
+from leti_opt.store.schema import devices, epochs, measurements, models
 
 
 def summarize(connection: Connection, url: str, path: Path | None) -> StoreInfo:
@@ -18,6 +18,9 @@ def summarize(connection: Connection, url: str, path: Path | None) -> StoreInfo:
         name: connection.execute(select(func.count()).select_from(schema.metadata.tables[name])).scalar_one()
         for name in counted
     }
+    # The canary's looks are no results.
+    results = select(func.count()).select_from(measurements.join(models)).where(models.c.role.is_(None))
+    counts["measurements"] = connection.execute(results).scalar_one()
     unstable = select(func.count()).where(measurements.c.status == "unstable")
     return StoreInfo(
         url=url,

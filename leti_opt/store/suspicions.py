@@ -32,6 +32,14 @@ def add(
     return list(dict.fromkeys(row.key for row in rows))
 
 
+def add_one(connection: Connection, measurement_id: int, reason: str, found_at: datetime) -> None:
+    """Withdraw one measurement; one that is withdrawn already keeps its first reason."""
+    known = select(suspicions.c.reason).where(suspicions.c.measurement_id == measurement_id)
+    if connection.execute(known).first() is None:
+        values = {"measurement_id": measurement_id, "reason": reason, "found_at": found_at}
+        connection.execute(insert(suspicions), values)
+
+
 def open_keys(connection: Connection, identity: DeviceIdentity, epoch: DeviceEpoch) -> list[str]:
     """Keys of models all of whose measurements on a device and epoch were withdrawn, in order of measurement."""
     of_device = _measured(identity, epoch)

@@ -301,7 +301,9 @@ def test_a_device_that_fails_ends_with_code_3_and_keeps_what_was_measured(
         assert store.info().measurements == 2
     assert not list(folder.glob("*.png"))
     calls.clear()
-    assert "unplugged" in refusal("measure", "0-1:", "0-1,1-2:maxpool3x3", CELL, *MEASURE[2:], "--json", code=3)
+    rows = printed_json("measure", "0-1:", "0-1,1-2:maxpool3x3", CELL, *MEASURE[2:], code=3)
+    assert [row["status"] for row in rows] == ["simulated", "simulated", "device failed"]
+    assert "unplugged" in rows[2]["failure"]
 
 
 def test_ctrl_c_keeps_everything_and_the_same_command_ends_as_if_never_stopped(

@@ -51,7 +51,9 @@ def test_a_measured_line_says_how_sure_it_is_and_where_from() -> None:
     assert first[0].endswith(", latency in ms")
     assert "SIMULATED" in first[0]
     assert re.fullmatch(
-        rf"  [\d.]+ ± [\d.]+ \(50 runs\), median [\d.]+, p95 [\d.]+  simulated anew  {re.escape(CELL)}", first[1]
+        rf"  [\d.]+ ± [\d.]+ \(95 % interval of the mean\), std [\d.]+, median [\d.]+, p95 [\d.]+, 50 runs, "
+        rf"simulated anew  {re.escape(CELL)}",
+        first[1],
     )
     assert again == [line.replace("anew", "from the store") for line in first]
 

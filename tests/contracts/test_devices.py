@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from leti_opt import NAS_BENCH_201, NetworkConfig, build_layer_graph
 from leti_opt.device.device import Device
 from leti_opt.device.host_cpu import HostCpu
 from leti_opt.device.model import MeasurableModel
+from leti_opt.device.published import PublishedDevice
 from leti_opt.device.replay import Replay
 from leti_opt.device.simulated import Formula, SimulatedDevice
 from tests.contracts.device_contract import DeviceContract
@@ -38,6 +40,19 @@ class TestReplayedRecording(DeviceContract):
     @pytest.fixture
     def model(self) -> MeasurableModel:
         return MeasurableModel(key="a", name="a", renderer="none")
+
+
+class TestPublished(DeviceContract):
+    checkable = False
+
+    @pytest.fixture
+    def device(self) -> Device:
+        return PublishedDevice("help/pixel3")
+
+    @pytest.fixture
+    def model(self) -> MeasurableModel:
+        cell = NAS_BENCH_201.from_native_index(5**6 - 1)
+        return MeasurableModel.of_graph(build_layer_graph(cell, NetworkConfig.nasbench201()))
 
 
 class TestSimulated(DeviceContract):

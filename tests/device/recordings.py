@@ -34,9 +34,13 @@ def failed(key: str, reason: str | None = "out of memory", **changes: Any) -> di
     return {"model_key": key, **PIXEL, "status": "infeasible", "failure_reason": reason, **changes}
 
 
-def write_recording(path: Path, rows: Sequence[dict[str, Any]], without: Sequence[str] = ()) -> Path:
-    """Write rows; what a row lacks is null. ``without`` leaves columns out."""
+def write_recording(
+    path: Path, rows: Sequence[dict[str, Any]], without: Sequence[str] = (), count_type: pa.DataType | None = None
+) -> Path:
+    """Write rows; what a row lacks is null. ``without`` leaves columns out; a count of another type may be NaN."""
     columns = {name: kind for name, kind in _SCHEMA.items() if name not in without}
+    if count_type is not None:
+        columns["count"] = count_type
     table = pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in columns.items()})
     parquet.write_table(table, path)
     return path

@@ -81,10 +81,10 @@ def test_a_wrong_nickname_file_is_named(text: str, fault: str) -> None:
     assert str(nicknames_file()) in str(caught.value)
 
 
-def test_the_list_has_this_host_both_replays_and_the_nicknames() -> None:
+def test_the_list_has_this_host_every_replay_and_the_nicknames() -> None:
     write_nicknames('[devices]\nquick = "replay:formula?seed=3"\ngone = "replay:/nowhere.parquet"\n')
     rows = {row.uri: row for row in list_devices()}
-    assert list(rows) == ["host-cpu", "replay:formula", "replay:PATH.parquet", "quick", "gone"]
+    assert list(rows) == ["host-cpu", "replay:formula", "replay:PATH.parquet", "replay:help/NAME", "quick", "gone"]
     assert rows["host-cpu"].origin == "measured"
     assert rows["quick"].origin == "simulated"
     assert rows["host-cpu"].note == "options: threads, delegate, cores, deadline_s"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leti_opt.device.device import DeviceEpoch, Session
+from leti_opt.device.device import DeviceEpoch, Origin, Session
 from leti_opt.device.measurement import Metric
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.protocol import MeasurementProtocol, measure
@@ -53,6 +53,46 @@ def test_used_up_attempts_leave_it_unstable_with_the_median_of_the_attempts() ->
     assert not measurement.stable
     assert len(measurement.attempts) == 3
     assert measurement.latency_ms() == 5.0
+
+
+UNCHECKABLE = [RunBatch(count=None, mean_ms=4.0), RunBatch(300, 4.0), RunBatch(count=None, mean_ms=4.0, std_ms=0.1)]
+
+
+@pytest.mark.parametrize("batch", UNCHECKABLE)
+@pytest.mark.parametrize("origin", ["replayed", "imported"])
+def test_a_published_figure_that_cannot_be_checked_is_asked_for_once(batch: RunBatch, origin: Origin) -> None:
+    measurement = measure(ScriptedDevice([batch], origin=origin), MODEL)
+    assert measurement.status == "unchecked"
+    assert measurement.attempts == (batch,)
+    assert measurement.latency_ms() == 4.0
+
+
+@pytest.mark.parametrize("batch", UNCHECKABLE)
+@pytest.mark.parametrize("origin", ["measured", "simulated"])
+def test_a_device_that_measures_must_reveal_runs_and_spread(batch: RunBatch, origin: Origin) -> None:
+    measurement = measure(ScriptedDevice([batch] * 5, origin=origin), MODEL)
+    assert measurement.status == "unstable"
+    assert len(measurement.attempts) == 5
+
+
+def test_a_published_figure_with_runs_and_a_wide_spread_is_unstable() -> None:
+    measurement = measure(ScriptedDevice([shaky(4.0)] * 5, origin="replayed"), MODEL)
+    assert measurement.status == "unstable"
+    assert len(measurement.attempts) == 5
+
+
+def test_a_crash_before_a_published_figure_costs_one_attempt() -> None:
+    batch = RunBatch(count=None, mean_ms=4.0)
+    measurement = measure(ScriptedDevice([AttemptError("gone"), batch], origin="replayed"), MODEL)
+    assert measurement.faults == ("gone",)
+    assert measurement.status == "unchecked"
+
+
+def test_no_relative_error_can_be_asked_of_a_published_figure_which_is_served_unchecked() -> None:
+    device = ScriptedDevice([RunBatch(count=None, mean_ms=4.0)], origin="replayed", default_min_runs=30)
+    measurement = measure(device, MODEL, MeasurementProtocol(relative_error=0.01, runs_per_sample=None))
+    assert measurement.status == "unchecked"
+    assert len(measurement.attempts) == 1
 
 
 @given(count=st.integers(1, 400), relative_std=st.floats(0, 0.3), mean_ms=st.floats(1e-3, 1e3))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from leti_opt.device.model import MeasurableModel
@@ -157,15 +158,58 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
 
 def test_an_unknown_status_is_named(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "r.parquet", [recorded("a", status="fine")])
-    with pytest.raises(InvalidDeviceUriError, match="unknown status fine; known: stable, unstable, infeasible"):
+    with pytest.raises(
+        InvalidDeviceUriError, match="unknown status fine; known: stable, unchecked, unstable, infeasible"
+    ):
         Replay(path)
 
 
-@pytest.mark.parametrize("name", ["count", "mean_ms"])
-def test_a_row_without_its_figures_is_refused(tmp_path: Path, name: str) -> None:
-    device = Replay(write_recording(tmp_path / "r.parquet", [{**recorded("a"), name: None}, recorded("b")]))
-    with pytest.raises(InvalidDeviceUriError, match="lacks count or mean_ms"):
+def test_a_row_without_its_figure_is_refused(tmp_path: Path) -> None:
+    device = Replay(write_recording(tmp_path / "r.parquet", [{**recorded("a"), "mean_ms": None}, recorded("b")]))
+    with pytest.raises(InvalidDeviceUriError, match="lacks mean_ms"):
         measure(device, network("a"))
+
+
+@pytest.mark.parametrize("absent", [None, float("nan")])
+@pytest.mark.parametrize("names", [["count"], ["std_ms"], ["count", "std_ms"]])
+@pytest.mark.parametrize("status", ["stable", "unchecked"])
+def test_without_the_number_or_the_spread_of_runs_the_rule_is_not_checked(
+    tmp_path: Path, names: list[str], status: str, absent: float | None
+) -> None:
+    row = {**recorded("a", mean_ms=4.0, status=status), **dict.fromkeys(names, absent)}
+    path = write_recording(tmp_path / "r.parquet", [row, recorded("b")], count_type=pa.float64())
+    measurement = measure(Replay(path), network("a"))
+    assert measurement.status == "unchecked"
+    assert len(measurement.attempts) == 1
+    assert measurement.latency_ms() == 4.0
+    assert measurement.batch.count == (None if "count" in names else 300)
+    assert measurement.batch.std_ms == (None if "std_ms" in names else 0.04)
+
+
+def test_a_recording_without_any_number_of_runs_can_be_opened(tmp_path: Path) -> None:
+    device = Replay(write_recording(tmp_path / "r.parquet", [recorded("a", count=None)]))
+    assert device.default_min_runs == 1
+    assert measure(device, network("a")).status == "unchecked"
+
+
+def test_what_was_recorded_as_unstable_is_not_served_because_its_spread_is_missing(tmp_path: Path) -> None:
+    row = recorded("a", status="unstable", std_ms=None)
+    device = Replay(write_recording(tmp_path / "r.parquet", [row, recorded("b")]))
+    with pytest.raises(InfeasibleError, match="recorded as unstable, without the runs and the spread"):
+        measure(device, network("a"))
+
+
+def test_an_unchecked_row_counts_after_a_stable_and_before_an_unstable_one(tmp_path: Path) -> None:
+    unchecked = {"status": "unchecked", "count": None, "std_ms": None}
+    rows = [
+        recorded("a", mean_ms=1.0),
+        recorded("a", mean_ms=2.0, **unchecked),
+        recorded("b", mean_ms=3.0, **unchecked),
+        recorded("b", mean_ms=4.0, relative_std=0.5, status="unstable"),
+    ]
+    device = Replay(write_recording(tmp_path / "r.parquet", rows))
+    assert measure(device, network("a")).latency_ms() == 1.0
+    assert measure(device, network("b")).latency_ms() == 3.0
 
 
 def test_a_file_that_is_no_parquet_or_not_there_is_refused(tmp_path: Path) -> None:

@@ -135,4 +135,4 @@ def test_a_narrow_terminal_folds_the_last_column_and_cuts_nothing() -> None:
 
 
 def test_a_latency_without_a_known_spread_shows_none() -> None:
-    assert latency_text(2.0, None, 50) == "2.000 (50 runs)"
+    assert latency_text(2.0, None, 50) == "2.000 (50 runs, rule not checkable)"

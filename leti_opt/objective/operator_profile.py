@@ -1,0 +1,159 @@
+"""Which operators of a network take the time: each is cut into a file of its own and measured alone.
+
+LiteRT's Python packages do not reveal the times of single operators (``litert-benchmark`` of the wheel times whole
+runs only), so this is what a plain install can measure. Alone, an operator finds its input in the cache and pays for a
+run of its own; in the whole network the runtime may treat neighbours together. The sum is therefore near the whole's
+latency, not equal to it, and is to be shown beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from leti_opt.device.device import Device
+from leti_opt.device.measurement import Measurement
+from leti_opt.device.model import MeasurableModel
+from leti_opt.device.protocol import MeasurementProtocol, measure
+from leti_opt.device.resource_lock import building_on_host
+from leti_opt.errors import InfeasibleError, InvalidInputError
+from leti_opt.network.tflite_cuts import OperatorCut, cut_operators
+
+METHOD = "each operator cut into a file of its own and measured alone; the shares are of their sum"
+
+PROFILE_PROTOCOL = MeasurementProtocol(relative_error=0.02, runs_per_sample=None, max_attempts=2, max_runs=3000)
+"""Operators of some microseconds are timed many at once, and a share needs no more than 2 %."""
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """One operator of a network, and how long it takes alone; times in milliseconds.
+
+    Args:
+        position: its place in the order of execution.
+        operator: TFLite's name of it, or its custom code.
+        name: of the tensor that it writes.
+        latency_ms: mean of its runs; None where it was not measured.
+        mean_error_ms: half the width of the mean's 95 % interval; None where it is not known.
+        runs: how many runs the mean stands on.
+        stable: whether the measurement keeps the protocol's rule.
+        same_as: position of an earlier operator with equal shapes and options, whose figures these are.
+        reason: why it was not measured; empty where it was.
+    """
+
+    position: int
+    operator: str
+    name: str
+    latency_ms: float | None = None
+    mean_error_ms: float | None = None
+    runs: int | None = None
+    stable: bool = False
+    same_as: int | None = None
+    reason: str = ""
+
+
+def check_profiling(device: Device) -> None:
+    """Refuse a device that cannot time single operators, before anything is measured.
+
+    Raises:
+        InvalidInputError: it does not run files, but answers from a recording or a formula.
+    """
+    if not device.needs_file:
+        raise InvalidInputError(
+            f"{device.uri} cannot time single operators: it runs no files, its answers are from elsewhere; "
+            "profile on a device that measures, for instance host-cpu"
+        )
+
+
+def profile(
+    device: Device, model: MeasurableModel, protocol: MeasurementProtocol = PROFILE_PROTOCOL
+) -> tuple[OperatorTime, ...]:
+    """Time every operator of a network alone, in the order of execution. Nothing of it is stored.
+
+    Operators of one shape and options are measured once; weights do not matter to that.
+
+    Args:
+        device: one that runs files.
+        model: the network; its file is rendered where it has none yet.
+        protocol: when the measurement of an operator holds.
+
+    Raises:
+        InvalidInputError: the device runs no files.
+        InvalidModelError: the file cannot be read.
+        DeviceError: the device is gone.
+
+    >>> from leti_opt import Architecture, NetworkConfig, build_layer_graph, open_device
+    >>> graph = build_layer_graph(Architecture.parse("0-1,1-2:maxpool3x3"), NetworkConfig(scope="cell", filters=8))
+    >>> with open_device("host-cpu") as device:
+    ...     times = profile(device, MeasurableModel.of_graph(graph), MeasurementProtocol(min_runs=2, max_attempts=1))
+    >>> [time.operator for time in times], times[0].latency_ms > 0
+    (['CONV_2D', 'MAX_POOL_2D'], True)
+    """
+    check_profiling(device)
+    with building_on_host():
+        cuts = cut_operators(model.tflite)
+    measured: dict[str, OperatorTime] = {}
+    times = []
+    for cut in cuts:
+        if cut.refusal:
+            times.append(OperatorTime(cut.position, cut.operator, cut.name, reason=cut.refusal))
+            continue
+        alone = _as_model(cut)
+        first = measured.get(alone.key)
+        if first is None:
+            measured[alone.key] = found = _measured(device, cut, alone, protocol)
+        else:
+            found = _repeated(cut, first)
+        times.append(found)
+    return tuple(times)
+
+
+def sum_ms(times: Sequence[OperatorTime]) -> float:
+    """Latency of all measured operators together.
+
+    >>> sum_ms([OperatorTime(0, "ADD", "a", 0.5), OperatorTime(1, "IF", "b", reason="it runs other graphs")])
+    0.5
+    """
+    return sum(time.latency_ms for time in times if time.latency_ms is not None)
+
+
+def _as_model(cut: OperatorCut) -> MeasurableModel:
+    name = f"operator {cut.position} ({cut.operator})"
+    with building_on_host():
+        return MeasurableModel.of_content(cut.content, name, "cut", "unknown")
+
+
+def _measured(device: Device, cut: OperatorCut, alone: MeasurableModel, protocol: MeasurementProtocol) -> OperatorTime:
+    try:
+        measurement = measure(device, alone, protocol)
+    except InfeasibleError as error:
+        return OperatorTime(cut.position, cut.operator, cut.name, reason=error.reason)
+    return _time(cut, measurement)
+
+
+def _time(cut: OperatorCut, measurement: Measurement) -> OperatorTime:
+    stable = measurement.status == "stable"
+    batch = measurement.batch
+    return OperatorTime(
+        cut.position,
+        cut.operator,
+        cut.name,
+        measurement.latency_ms(),
+        batch.mean_error_ms if stable else None,
+        batch.count,
+        stable,
+    )
+
+
+def _repeated(cut: OperatorCut, first: OperatorTime) -> OperatorTime:
+    return OperatorTime(
+        cut.position,
+        cut.operator,
+        cut.name,
+        first.latency_ms,
+        first.mean_error_ms,
+        first.runs,
+        first.stable,
+        first.position,
+        first.reason,
+    )
