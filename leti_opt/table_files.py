@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leti_opt.atomic_file import replacing
 from leti_opt.edge_bits import edge_places, pack_edges, words_for
 from leti_opt.errors import InvalidInputError, TableFileError
 from leti_opt.table_columns import NO_OPERATION, TableColumns
@@ -102,26 +100,6 @@ def read_table(path: Path) -> TableColumns:
     if not whole:
         raise TableFileError(_damaged(path))
     return columns
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place once it is written and safely on disk.
-
-    Raises:
-        OSError: the folder cannot be written; what was there before stays.
-    """
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _kind(path: Path) -> str:

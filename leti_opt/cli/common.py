@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from leti_opt import atomic_file
 from leti_opt.errors import (
     DeviceError,
     EpochWarning,
@@ -269,19 +270,13 @@ def replacing(path: Path) -> Iterator[Path]:
         InvalidInputError: the folder cannot be written.
     """
     check_writable(path)
-    descriptor, name = tempfile.mkstemp(prefix=".leti-opt-", suffix=path.suffix, dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        with atomic_file.replacing(path) as temporary:
+            yield temporary
     except LetiError:
         raise
     except OSError as error:
         raise InvalidInputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:

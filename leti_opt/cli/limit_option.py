@@ -10,9 +10,10 @@ import typer
 from leti_opt.cli.common import EXIT_LIMIT_MISSED, EXIT_LIMIT_UNDECIDED
 
 if TYPE_CHECKING:
+    from leti_opt.objective.answers import Question
     from leti_opt.objective.limit_decisions import LimitRow
     from leti_opt.objective.limits import LatencyLimit
-    from leti_opt.objective.measuring import MeasuringService, Question
+    from leti_opt.objective.measuring import MeasuringService
 
 LimitOption = Annotated[
     float | None,

@@ -39,10 +39,11 @@ from leti_opt.errors import DeviceError, InvalidInputError, LetiError, StoreErro
 if TYPE_CHECKING:
     from leti_opt.device.device import Device
     from leti_opt.device.protocol import MeasurementProtocol
+    from leti_opt.objective.answers import Answer
     from leti_opt.objective.canary import CanarySettings
     from leti_opt.objective.limit_decisions import LimitRow
     from leti_opt.objective.limits import LatencyLimit
-    from leti_opt.objective.measuring import Answer, MeasuringService
+    from leti_opt.objective.measuring import MeasuringService
     from leti_opt.store.latency_store import LatencyStore
 
 _ERASE = "\r\033[K"
@@ -182,7 +183,7 @@ class _Station:
         Raises:
             LetiError: there is no answer.
         """
-        from leti_opt.objective.measuring import Source
+        from leti_opt.objective.answers import Source
 
         answer = self.service.answer(network.question, fresh=self.choices.again)
         if self.choices.retry_unstable and answer.provisional and answer.source is not Source.DEVICE:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from leti_opt.network.config import NetworkConfig
     from leti_opt.network.gpu_support import Refusal
     from leti_opt.network.layer_graph import LayerGraph
-    from leti_opt.objective.measuring import Answer, Question
+    from leti_opt.objective.answers import Answer, Question
     from leti_opt.objective.operator_profile import OperatorTime
 
 STATISTICS = ("mean", "median", "p95")
@@ -142,8 +142,8 @@ def named_network(name: str, config: NetworkConfig, store: str, gpu: str | None)
 def _question(name: str, config: NetworkConfig, store: str) -> Question:
     from leti_opt.architecture import Architecture
     from leti_opt.device.model import MeasurableModel
+    from leti_opt.objective.answers import Question
     from leti_opt.objective.latency import cell_question
-    from leti_opt.objective.measuring import Question
 
     if not is_file(name):
         return cell_question(cell_of_hash(name, store) if is_hash(name) else Architecture.parse(name), config)

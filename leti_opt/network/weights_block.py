@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 
+from leti_opt.atomic_file import replacing
 from leti_opt.cache_folder import cache_folder
 from leti_opt.errors import InvalidInputError, NotFoundError, StoreError
 from leti_opt.network.file_format import FILE_IDENTIFIER
 from leti_opt.network.weight_zones import Zone, zone_type, zone_values
-from leti_opt.table_files import replacing
 
 HEADER_BYTES = 1 << 16
 """Room for the header in a new block; one that needs more gets the next power of two."""

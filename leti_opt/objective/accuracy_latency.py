@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from leti_opt.architecture import Architecture
 from leti_opt.errors import InvalidInputError
+from leti_opt.objective.answers import Answer
 from leti_opt.objective.latency import DeviceLatencyObjective
-from leti_opt.objective.measuring import Answer
 
 if TYPE_CHECKING:
     import nevergrad as ng

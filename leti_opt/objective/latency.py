@@ -22,8 +22,9 @@ from leti_opt.network.gpu_rules import rule_set
 from leti_opt.network.gpu_support import gpu_support
 from leti_opt.network.layer_graph import LayerGraph
 from leti_opt.network.rendering import Renderer, check_renderer
+from leti_opt.objective.answers import Answer, Question, Source, without_runs
 from leti_opt.objective.canary import CanarySettings
-from leti_opt.objective.measuring import Answer, MeasuringService, Question, Source, without_runs
+from leti_opt.objective.measuring import MeasuringService
 from leti_opt.store.cells import cell_alias, cell_model
 from leti_opt.store.latency_store import LatencyStore
 

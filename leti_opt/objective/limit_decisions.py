@@ -11,8 +11,9 @@ from typing import Literal
 from leti_opt.device.measurement import Measurement
 from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.errors import InvalidInputError
+from leti_opt.objective.answers import Question
 from leti_opt.objective.limits import Judgement, LatencyLimit, Verdict
-from leti_opt.objective.measuring import MeasuringService, Question
+from leti_opt.objective.measuring import MeasuringService
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity
 from leti_opt.device.measurement import Measurement
@@ -26,6 +25,7 @@ from leti_opt.errors import (
     UnknownOperationError,
 )
 from leti_opt.network.cost import network_cost
+from leti_opt.objective.answers import Answer, Question, Source, without_runs
 from leti_opt.objective.canary import Canary, CanarySettings
 from leti_opt.objective.watch import Watch
 from leti_opt.store.latency_store import LatencyStore
@@ -34,68 +34,6 @@ from leti_opt.store.records import CellAlias
 Built = TypeVar("Built")
 
 _LOGGER = logging.getLogger("leti_opt")
-
-
-class Source(StrEnum):
-    """Where an answer comes from."""
-
-    DEVICE = "device"
-    STORE = "store"
-    MEMORY = "memory"
-    FORECAST = "forecast"
-
-
-@dataclass(frozen=True)
-class Question:
-    """A network whose latency is asked for.
-
-    Args:
-        name: what people call it.
-        build: makes the model; called only if nothing is known yet.
-        alias: the cell and network that it is made of, by which a store finds it without building.
-        refusal: why the model shall be skipped without asking the device, or None; not asked where a result is known.
-        network: the settings that the alias's network digest stands for; kept in the store, so that the network can be
-            built again from there.
-    """
-
-    name: str
-    build: Callable[[], MeasurableModel]
-    alias: CellAlias | None = None
-    refusal: Callable[[MeasurableModel], str | None] | None = None
-    network: Mapping[str, Any] | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What is known of a network on a device: a measurement, or why there is none.
-
-    Args:
-        source: where it comes from.
-        measurement: all the numbers; None for an infeasible network.
-        provisional: whether the measurement breaks the protocol's rule with its attempts used up.
-        failure: why the network is infeasible, or was skipped.
-        skipped: whether only a forecast says so. The device was not asked, and nothing is stored.
-    """
-
-    source: Source
-    measurement: Measurement | None = None
-    provisional: bool = False
-    failure: str | None = None
-    skipped: bool = False
-
-    @property
-    def status(self) -> str:
-        """``measured``, ``provisional``, ``infeasible`` or ``skipped``.
-
-        By a device that only simulates or replays, that word instead of ``measured``.
-        """
-        if self.skipped:
-            return "skipped"
-        if self.measurement is None:
-            return "infeasible"
-        if self.provisional:
-            return "provisional"
-        return self.measurement.device.origin
 
 
 class MeasuringService:
@@ -374,11 +312,3 @@ def _blaming_the_architecture(build: Callable[[], Built]) -> Built:
         raise InfeasibleError(f"cannot be built: {error}") from error
     except Exception as error:
         raise InfeasibleError(f"cannot be built: {type(error).__name__}: {error}") from error
-
-
-def without_runs(answer: Answer) -> Answer:
-    """The answer without raw times, which the store keeps: memory over thousands of networks stays small."""
-    if answer.measurement is None:
-        return answer
-    light = tuple(replace(batch, runs_ms=None) for batch in answer.measurement.attempts)
-    return replace(answer, measurement=replace(answer.measurement, attempts=light))

@@ -11,7 +11,8 @@ from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.device.measurement import Measurement
 from leti_opt.device.model import MeasurableModel
 from leti_opt.errors import NotFoundError
-from leti_opt.objective.measuring import MeasuringService, Question
+from leti_opt.objective.answers import Question
+from leti_opt.objective.measuring import MeasuringService
 from leti_opt.objective.panel_check import LEAST_NETWORKS, PanelCheck, check_panel
 from leti_opt.objective.panel_model import panel_model
 from leti_opt.store.latency_store import LatencyStore

@@ -10,7 +10,7 @@ from leti_opt.objective.canary import Canary
 from leti_opt.store.records import CellAlias
 
 if TYPE_CHECKING:
-    from leti_opt.objective.measuring import Answer
+    from leti_opt.objective.answers import Answer
 
 
 class Watch:

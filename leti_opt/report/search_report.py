@@ -10,8 +10,8 @@ from leti_opt.architecture import Architecture
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.cost import network_cost
 from leti_opt.objective.accuracy_latency import AccuracyLatency
+from leti_opt.objective.answers import Answer, Source
 from leti_opt.objective.limit_decisions import LimitRow
-from leti_opt.objective.measuring import Answer, Source
 from leti_opt.search.architecture_search import SearchResult
 
 

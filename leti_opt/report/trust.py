@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from leti_opt.device.measurement import Measurement
-from leti_opt.objective.measuring import MeasuringService, Question
+from leti_opt.objective.answers import Question
+from leti_opt.objective.measuring import MeasuringService
 from leti_opt.report.tables import latency_text, statistic_prefix
 
 

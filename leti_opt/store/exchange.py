@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Connection, Select, func, select
 
+from leti_opt import atomic_file
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.errors import EpochWarning, InvalidInputError, StoreError
 from leti_opt.store import epoch_summary, links, registry, schema
@@ -173,16 +172,13 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StoreError: it cannot be written; what was there before stays.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.writing")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with atomic_file.replacing(path) as temporary:
+            yield temporary
     except StoreError:
         raise
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}; export to another place") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:

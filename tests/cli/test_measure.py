@@ -31,7 +31,7 @@ from leti_opt.network.config import NetworkConfig
 from leti_opt.network.cost import network_cost
 from leti_opt.network.gpu_support import gpu_support
 from leti_opt.network.tflite_writer import write_tflite
-from leti_opt.objective.measuring import Answer, Source
+from leti_opt.objective.answers import Answer, Source
 from leti_opt.objective.operator_profile import OperatorTime
 from leti_opt.store import LatencyStore
 from tests.cli.commands import CELL, SIMULATED, TINY, leti_opt, printed_json, refusal

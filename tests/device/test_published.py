@@ -35,8 +35,8 @@ from leti_opt.errors import (
     NotFoundError,
     StatisticUnavailableError,
 )
+from leti_opt.objective.answers import Source
 from leti_opt.objective.latency import DeviceLatencyObjective
-from leti_opt.objective.measuring import Source
 from leti_opt.store.latency_store import LatencyStore
 from tests.cli.commands import leti_opt, printed_json
 from tests.device.recordings import recorded, write_recording

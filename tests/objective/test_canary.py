@@ -15,9 +15,10 @@ from leti_opt.device.model import MeasurableModel
 from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.errors import DeviceError, InvalidProtocolError
 from leti_opt.network.config import NetworkConfig
+from leti_opt.objective.answers import Answer, Question, Source
 from leti_opt.objective.canary import Band, CanarySettings, canary_model
 from leti_opt.objective.latency import DeviceLatencyObjective
-from leti_opt.objective.measuring import Answer, MeasuringService, Question, Source
+from leti_opt.objective.measuring import MeasuringService
 from leti_opt.store.latency_store import LatencyStore
 from tests.objective.cells import CONV, DEEP, POOL
 from tests.objective.pacing_device import QUICK, PacingDevice, watched

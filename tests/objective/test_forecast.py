@@ -9,7 +9,7 @@ import pytest
 from leti_opt import Architecture, DeviceLatencyObjective, LatencyStore, NetworkConfig, build_layer_graph
 from leti_opt.errors import InfeasibleError, InvalidInputError
 from leti_opt.network.gpu_support import gpu_support
-from leti_opt.objective.measuring import Source
+from leti_opt.objective.answers import Source
 from leti_opt.report.search_report import counts_text, failure_reasons, search_counts
 from leti_opt.search import ArchitectureSearch, SearchSettings
 from tests.contracts.scripted_device import ScriptedDevice, steady

@@ -37,7 +37,7 @@ from leti_opt.errors import (
     StatisticUnavailableError,
     UnknownOperationError,
 )
-from leti_opt.objective.measuring import Source
+from leti_opt.objective.answers import Source
 from tests.contracts.scripted_device import ScriptedDevice, steady
 from tests.objective.cells import CONV, DEEP, NETWORK, POOL, objective_on
 

@@ -15,8 +15,9 @@ from leti_opt.device.measurement import Measurement, Metric
 from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.device.run_batch import RunBatch
 from leti_opt.errors import InvalidInputError
+from leti_opt.objective.answers import Answer, Question, without_runs
 from leti_opt.objective.limit_decisions import LimitRow, planned_looks
-from leti_opt.objective.measuring import Answer, MeasuringService, Question, without_runs
+from leti_opt.objective.measuring import MeasuringService
 from tests.objective.cells import CONV, DEEP, POOL, objective_on
 
 NOISY = "replay:formula?seed=1&noise=0.05"

@@ -29,9 +29,10 @@ from leti_opt.device.host_cpu import HostCpu
 from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.errors import DeviceError, InvalidInputError, NotFoundError
 from leti_opt.network.operations import batch_norm, conv, depthwise_conv, relu
+from leti_opt.objective.answers import Source
 from leti_opt.objective.canary import CanarySettings
 from leti_opt.objective.latency import cell_question
-from leti_opt.objective.measuring import MeasuringService, Source
+from leti_opt.objective.measuring import MeasuringService
 from leti_opt.objective.panel import changed_since, choose_panel, link_epochs, measure_models, panel_model
 from leti_opt.objective.panel_check import check_panel, median_bounds
 from tests.objective.changed_device import NETWORK, ChangedDevice, cells, measure_cells, service_on

@@ -7,7 +7,7 @@ import pytest
 from leti_opt import AccuracyLatencyObjective, LatencyStore, MeasurementProtocol
 from leti_opt.device.published import PublishedDevice
 from leti_opt.errors import InvalidInputError, StatisticUnavailableError
-from leti_opt.objective.measuring import Source
+from leti_opt.objective.answers import Source
 from leti_opt.report.trust import check_trust
 from tests.objective.cells import CONV, objective_on
 

@@ -96,7 +96,7 @@ def test_the_slowdown_is_against_the_canary_of_better_times(monkeypatch: pytest.
     quick = CanarySettings(every_s=0.0, calibration=2, spacing_s=0.0)
     watched = MeasuringService(device, store, MeasurementProtocol(), canary=quick)
     from leti_opt.device.model import MeasurableModel
-    from leti_opt.objective.measuring import Question
+    from leti_opt.objective.answers import Question
 
     watched.answer(Question("one", lambda: MeasurableModel("key", "one", "none")))
     pace["now"] = 2.0
