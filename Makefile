@@ -35,6 +35,8 @@ benchmark: $(STAMP)
 	$(BIN)/python -m benchmarks.speed.table_costs
 	$(BIN)/python -m benchmarks.speed.writer
 	$(BIN)/python -m benchmarks.speed.evaluation_steps
+	$(BIN)/python -m benchmarks.certainty.intervals
+	$(BIN)/python -m benchmarks.agreement
 	$(BIN)/python -m benchmarks.summary
 
 clean:

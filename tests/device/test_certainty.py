@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.certainty import intervals
+from benchmarks.certainty.traces import FOLDER, load_trace
 from leti_opt.device.certainty import (
     MIN_RUNS,
     lag_correlation,
@@ -185,3 +187,12 @@ def test_a_batch_keeps_its_interval_and_refuses_nonsense() -> None:
         RunBatch(count=1, mean_ms=1.0, mean_error_ms=-1.0)
     with pytest.raises(ValueError, match="sample"):
         RunBatch(count=1, mean_ms=1.0, runs_per_sample=0)
+
+
+def test_on_recorded_traces_intervals_that_know_the_wander_hold_where_others_fail() -> None:
+    judged = [intervals.judge(load_trace(path)) for path in sorted(FOLDER.glob("s*-quiet.trace"))]
+    assert [finding.trace for finding in judged] == ["short-quiet", "small-quiet"]
+    for finding in judged:
+        assert finding.coverage >= 0.9
+        assert finding.naive_stops > 0
+        assert finding.naive_coverage < 0.5
