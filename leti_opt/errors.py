@@ -20,6 +20,8 @@ Each one is also the builtin that a caller who knows nothing of this package wou
     ├── StatisticUnavailableError (LookupError) the device does not reveal this statistic
     ├── TableFileError (OSError)               a saved table that is missing, damaged or not ours
     ├── DeviceError (OSError)                  the device's fault: gone, busy, refused
+    │   └── PhoneError                         which phone, at which step, what to do
+    │       └── PhoneGoneError                 it does not answer, and may come back
     └── StoreError (OSError)
         ├── ForeignStoreError                  the file is not a store of ours
         ├── CorruptStoreError
@@ -115,6 +117,28 @@ class TableFileError(LetiError, OSError):
 
 class DeviceError(LetiError, OSError):
     """The device's fault: unplugged, busy, unauthorized. It never becomes a score."""
+
+
+class PhoneError(DeviceError):
+    """A phone's fault.
+
+    Args:
+        phone: its address or URI.
+        step: what was being done, for instance ``pushing the network``.
+        what: what went wrong.
+        advice: what to do about it.
+    """
+
+    def __init__(self, phone: str, step: str, what: str, advice: str) -> None:
+        super().__init__(f"{phone}: {step}: {what}; {advice}")
+        self.phone, self.step, self.what, self.advice = phone, step, what, advice
+
+    def __reduce__(self) -> tuple[type[PhoneError], tuple[str, str, str, str]]:
+        return type(self), (self.phone, self.step, self.what, self.advice)
+
+
+class PhoneGoneError(PhoneError):
+    """The phone does not answer: unplugged, restarting, offline. It may come back."""
 
 
 class StoreError(LetiError, OSError):

@@ -91,10 +91,12 @@ class Session(ABC):
     """One loaded network, ready to run. Use it as a context manager; it belongs to one thread.
 
     Attributes:
-        initialization_ms: how long loading took; None where the device does not say.
+        initialization_ms: how long loading took; None where the device does not say, or has not said yet.
+        first_run_ms: the very first run after loading; None likewise.
     """
 
     initialization_ms: float | None = None
+    first_run_ms: float | None = None
 
     @abstractmethod
     def run(self, n: int, runs_per_sample: int = 1) -> RunBatch:
@@ -109,6 +111,30 @@ class Session(ABC):
             InvalidProtocolError: the device times single runs only.
             DeviceError: the device is gone.
         """
+
+    def first_run(self) -> float | None:
+        """Make the very first run, before any other.
+
+        Returns:
+            How long a run takes, roughly, in milliseconds; None where every attempt is a start of its own, which
+            makes its first run by itself.
+
+        Raises:
+            as :meth:`run`.
+        """
+        first = self.run(1)
+        self.first_run_ms = first.mean_ms if first.count == 1 else None
+        return first.mean_ms
+
+    def attempt(self, n: int, warmup_runs: int) -> RunBatch:
+        """Warm up, then take ``n`` samples of one run each.
+
+        Raises:
+            as :meth:`run`.
+        """
+        if warmup_runs:
+            self.run(warmup_runs)
+        return self.run(n)
 
     def metrics(self) -> tuple[Metric, ...]:
         """Further figures, such as peak memory, as of now."""
@@ -141,12 +167,17 @@ class Device(ABC):
         uri: what :func:`leti_opt.device.open_device` opens it by again, in this process or another.
         needs_file: whether :meth:`load` reads the model's TFLite file; false for devices that answer from elsewhere.
         watched: whether a canary tells if its pace has changed; false for devices that do not really run anything.
+        reveals_runs: whether single runs are known; false for devices that print aggregates only, on which
+            ``relative_error`` cannot be checked.
+        canary_every_s: seconds between two looks at the canary, where the user says nothing else.
         default_min_runs: runs that a measurement needs on this kind of device (LETI paper: 300, on CUDA 100).
     """
 
     uri: str
     needs_file: bool = True
     watched: bool = True
+    reveals_runs: bool = True
+    canary_every_s: float = 10.0
     default_min_runs: int = 300
 
     @property

@@ -146,12 +146,20 @@ def measure(
         DeviceError: the device is gone.
     """
     protocol = protocol or MeasurementProtocol()
+    if protocol.relative_error is not None and not device.reveals_runs:
+        raise _without_runs(device)
     _check_wander(device, protocol, wander)
     if device.needs_file:
         with building_on_host():
             device.prepare(model)
     with hold(device.resources):
         return _Attempts(device, model, protocol, wander).measure()
+
+
+def _without_runs(device: Device) -> InvalidProtocolError:
+    return InvalidProtocolError(
+        f"{device.uri} does not reveal single runs, so relative_error cannot be checked; use min_runs"
+    )
 
 
 def _check_wander(device: Device, protocol: MeasurementProtocol, wander: float | None) -> None:
@@ -232,19 +240,20 @@ class _Attempts:
 
     def _use_one_session(self) -> None:
         with self.device.load(self.model) as session:
-            first = session.run(1)
-            if self.initialization_ms is None:
-                self.initialization_ms = session.initialization_ms
-                self.first_run_ms = first.mean_ms if first.count == 1 else None
+            run_ms = session.first_run()
             while self._attempts_left() and not self._ended():
-                if self.protocol.warmup_runs:
-                    session.run(self.protocol.warmup_runs)
-                self.batches.append(self._attempt(session, first.mean_ms))
+                self.batches.append(self._attempt(session, run_ms))
                 self.metrics = self._metrics(session)
+                if self.initialization_ms is None:
+                    self.initialization_ms, self.first_run_ms = session.initialization_ms, session.first_run_ms
 
-    def _attempt(self, session: Session, run_ms: float) -> RunBatch:
+    def _attempt(self, session: Session, run_ms: float | None) -> RunBatch:
         if self.protocol.relative_error is None:
-            return self._wandering(session.run(self.min_runs))
+            return self._wandering(session.attempt(self.min_runs, self.protocol.warmup_runs))
+        if run_ms is None:
+            raise _without_runs(self.device)
+        if self.protocol.warmup_runs:
+            session.run(self.protocol.warmup_runs)
         per_sample = self.protocol.chosen_runs_per_sample(run_ms)
         runs_ms: list[float] = []
         batch: RunBatch | None = None
@@ -256,9 +265,7 @@ class _Attempts:
             if self._beyond_checking(more):
                 return more
             if more.runs_ms is None:
-                raise InvalidProtocolError(
-                    f"{self.device.uri} does not reveal single runs, so relative_error cannot be checked; use min_runs"
-                )
+                raise _without_runs(self.device)
             runs_ms += more.runs_ms
             batch = self._wandering(RunBatch.from_runs(runs_ms, per_sample))
         return batch

@@ -51,7 +51,7 @@ class CanarySettings:
     Args:
         pace: ``usual``: withdraw what was measured while the canary was out of its band. ``quiet``: accept only what
             was measured at the machine's quickest level, however long that takes. ``off``: measure without a canary.
-        every_s: a check is due when so much time has passed since the last one.
+        every_s: a check is due when so much time has passed since the last one; None for what suits the device.
         runs: of one look at the canary.
         looks: a check is the median of so many looks.
         calibration: looks that a band stands on at least.
@@ -65,7 +65,7 @@ class CanarySettings:
     """
 
     pace: Literal["usual", "quiet", "off"] = "usual"
-    every_s: float = 10.0
+    every_s: float | None = None
     runs: int = 60
     looks: int = 3
     calibration: int = 24
@@ -81,7 +81,7 @@ class CanarySettings:
             if getattr(self, name) < 1:
                 raise InvalidProtocolError(f"{name} of the canary must be 1 or more, not {getattr(self, name)}")
         for name in ("every_s", "spacing_s", "wait_s"):
-            if not getattr(self, name) >= 0:
+            if getattr(self, name) is not None and not getattr(self, name) >= 0:
                 raise InvalidProtocolError(f"{name} of the canary must be 0 s or more, not {getattr(self, name)}")
         if not 0 < self.least_band < 1:
             raise InvalidProtocolError(f"least_band must be between 0 and 1, not {self.least_band}")
@@ -198,7 +198,8 @@ class Canary:
     @property
     def due(self) -> bool:
         """Whether it is time for a check."""
-        return self.clock() - self._checked_at >= self.settings.every_s
+        every_s = self._device.canary_every_s if self.settings.every_s is None else self.settings.every_s
+        return self.clock() - self._checked_at >= every_s
 
     @property
     def watching(self) -> bool:
