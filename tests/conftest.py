@@ -16,9 +16,11 @@ import pytest
 PARTS: dict[str, Callable[[], bool]] = {
     "tensorflow": lambda: importlib.util.find_spec("tensorflow") is not None,
     "litert": lambda: importlib.util.find_spec("ai_edge_litert") is not None,
+    "adb": lambda: importlib.util.find_spec("adbutils") is not None,
     "git": lambda: shutil.which("git") is not None,
     "root": lambda: os.geteuid() == 0,
 }
+_UNUSED_PORT = 1
 _missing: set[str] = set()
 
 
@@ -38,6 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
         # What an earlier version of the code left in the user's cache must not answer for this one.
         os.environ["LETI_CACHE_DIR"] = tempfile.mkdtemp(prefix="leti-opt-tests-")
         os.environ["XDG_DATA_HOME"] = os.path.join(os.environ["LETI_CACHE_DIR"], "data")  # the key of pseudonyms
+        # Phones that hang on this machine are none of the tests' business, and no server of theirs is to be started.
+        os.environ["ANDROID_ADB_SERVER_PORT"] = str(_UNUSED_PORT)
+        os.environ.pop("LETI_BENCHMARK_MODEL", None)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

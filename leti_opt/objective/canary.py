@@ -25,7 +25,7 @@ from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity
 from leti_opt.device.measurement import Measurement
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.protocol import MeasurementProtocol, measure
-from leti_opt.errors import DeviceError, InvalidProtocolError, did_you_mean
+from leti_opt.errors import DeviceError, InfeasibleError, InvalidProtocolError, did_you_mean
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
 from leti_opt.store.latency_store import LatencyStore
@@ -291,7 +291,13 @@ class Canary:
         return latency_ms
 
     def _look(self) -> Measurement:
-        measurement = measure(self._device, self._model, self._protocol)
+        try:
+            measurement = measure(self._device, self._model, self._protocol)
+        except InfeasibleError as error:
+            raise DeviceError(
+                f"{self._device.uri} cannot run the canary's network, a plain small one: {error.reason}; "
+                "if it runs others all the same, measure without a canary (--pace off)"
+            ) from error
         return replace(measurement, epoch=self._epoch)
 
     def _keep(self, look: Measurement, fault: str | None = None) -> None:

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leti_opt.device.device import Session
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.protocol import MeasurementProtocol
-from leti_opt.errors import DeviceError, InvalidProtocolError
+from leti_opt.errors import DeviceError, InfeasibleError, InvalidProtocolError
 from leti_opt.network.config import NetworkConfig
 from leti_opt.objective.answers import Answer, Question, Source
-from leti_opt.objective.canary import Band, CanarySettings, canary_model
+from leti_opt.objective.canary import Band, Canary, CanarySettings, canary_model
 from leti_opt.objective.latency import DeviceLatencyObjective
 from leti_opt.objective.measuring import MeasuringService
 from leti_opt.store.latency_store import LatencyStore
@@ -259,3 +260,25 @@ def test_answers_without_a_measurement_stay_as_they_are() -> None:
     service, _, _ = service_on(lambda _: 1.0)
     answer = Answer(Source.STORE, failure="refused")
     assert service.current(answer) is answer
+
+
+class _RefusingDevice(PacingDevice):
+    def load(self, model: MeasurableModel) -> Session:  # noqa: ARG002
+        raise InfeasibleError("no operator is delegated")
+
+
+def test_a_device_that_refuses_the_canary_is_at_fault_and_not_the_network() -> None:
+    device = _RefusingDevice(lambda _: 1.0)
+    canary = Canary(device, LatencyStore(":memory:"), device.identity, device.epoch, QUICK, print, device.clock)
+    with pytest.raises(DeviceError, match=r"cannot run the canary's network.*no operator is delegated.*--pace off"):
+        canary.check()
+
+
+@pytest.mark.parametrize(("every_s", "due"), [(None, True), (50.0, False)])
+def test_how_often_it_is_due_is_the_devices_to_say_unless_the_user_does(every_s: float | None, due: bool) -> None:
+    device = PacingDevice(lambda _: 1.0)
+    device.canary_every_s = 20.0
+    settings = replace(QUICK, every_s=every_s)
+    canary = Canary(device, LatencyStore(":memory:"), device.identity, device.epoch, settings, print, device.clock)
+    device.sleep(30.0)
+    assert canary.due == due

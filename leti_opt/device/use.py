@@ -1,0 +1,52 @@
+"""What a device's time went into."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+TIMED_RUNS = "timed runs"
+INITIALIZATION = "initialization"
+TRANSFER = "transfer"
+COOLING = "cooling"
+FAILING = "failing"
+
+
+class DeviceUse:
+    """Seconds by kind of use. Several threads may add to it.
+
+    Kinds are ``timed runs``, ``initialization`` (a program's start, with first run and warm-up), ``transfer``,
+    ``cooling`` and ``failing``; whoever shares devices out adds kinds of its own.
+
+    >>> use = DeviceUse()
+    >>> use.add("cooling", 2.5)
+    >>> use.seconds()
+    {'cooling': 2.5}
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    def add(self, kind: str, seconds: float) -> None:
+        """Count so many seconds in."""
+        with self._lock:
+            self._seconds[kind] += seconds
+
+    @contextmanager
+    def timing(self, kind: str) -> Iterator[None]:
+        """Count the time that the context takes in, also where it ends with an error."""
+        start = self._clock()
+        try:
+            yield
+        finally:
+            self.add(kind, self._clock() - start)
+
+    def seconds(self) -> Mapping[str, float]:
+        """Seconds of every kind so far, by name."""
+        with self._lock:
+            return dict(sorted(self._seconds.items()))
