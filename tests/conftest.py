@@ -20,7 +20,7 @@ PARTS: dict[str, Callable[[], bool]] = {
     "git": lambda: shutil.which("git") is not None,
     "root": lambda: os.geteuid() == 0,
 }
-_UNUSED_PORT = 1
+_UNUSED_PORT = 0
 _missing: set[str] = set()
 
 
@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["XDG_DATA_HOME"] = os.path.join(os.environ["LETI_CACHE_DIR"], "data")  # the key of pseudonyms
         # Phones that hang on this machine are none of the tests' business, and no server of theirs is to be started.
         os.environ["ANDROID_ADB_SERVER_PORT"] = str(_UNUSED_PORT)
-        os.environ.pop("LETI_BENCHMARK_MODEL", None)
+        os.environ["LETI_TESTS_BENCHMARK_MODEL"] = os.environ.pop("LETI_BENCHMARK_MODEL", "")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

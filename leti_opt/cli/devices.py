@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from leti_opt.cli import devices_setup
 from leti_opt.cli.common import JsonOption, print_json, reports_errors
 
 app = typer.Typer(help="What can measure.", no_args_is_help=True)
+app.command("setup")(devices_setup.setup)
 
 
 @app.callback()

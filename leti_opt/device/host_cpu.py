@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import platform
@@ -18,6 +17,7 @@ from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity, Session
 from leti_opt.device.host_health import HostWatch, host_metrics
 from leti_opt.device.measurement import Metric
 from leti_opt.device.model import MeasurableModel
+from leti_opt.device.pseudonym import pseudonym
 from leti_opt.device.resource_lock import core_resource
 from leti_opt.device.run_batch import RunBatch
 from leti_opt.device.weights_copy import WeightsCopy
@@ -290,7 +290,7 @@ def _host_pseudonym() -> str:
             break
     else:
         name = platform.node()
-    return hashlib.sha256(f"leti_opt {name}".encode()).hexdigest()[:16]
+    return pseudonym(name)
 
 
 def _siblings(core: int) -> list[int]:

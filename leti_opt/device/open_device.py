@@ -81,8 +81,8 @@ def open_device(uri: str) -> Device:
     It only checks what it was given; the device is not contacted before it is used.
 
     Args:
-        uri: ``host-cpu?threads=2``, ``replay:recording.parquet?device=NAME``, ``replay:help/pixel3``,
-            ``replay:formula?seed=1`` or a nickname.
+        uri: ``host-cpu?threads=2``, ``android:SERIAL/gpu``, ``replay:recording.parquet?device=NAME``,
+            ``replay:help/pixel3``, ``replay:formula?seed=1`` or a nickname.
 
     Raises:
         InvalidDeviceUriError: unknown kind, option or value; the message lists what is known.
@@ -188,6 +188,12 @@ def _number(name: str, value: str) -> float:
         raise InvalidDeviceUriError(f"{name} must be a number, not {value!r}") from error
 
 
+def _yes_or_no(name: str, value: str) -> bool:
+    if value not in ("yes", "no"):
+        raise InvalidDeviceUriError(f"{name} must be yes or no, not {value!r}")
+    return value == "yes"
+
+
 def _cores(_name: str, value: str) -> list[int]:
     return parse_cores(value)
 
@@ -198,6 +204,24 @@ _FORMULA_OPTIONS: _Readers = {
     field.name: _whole_number if field.name == "seed" else _number for field in fields(Formula)
 }
 _REPLAY_OPTIONS: _Readers = {"device": _text}
+
+_GUARD_OPTIONS: _Readers = {
+    "max_battery_c": _number,
+    "max_thermal_status": _whole_number,
+    "min_battery_percent": _whole_number,
+    "longest_wait_s": _number,
+}
+_ANDROID_OPTIONS: _Readers = {
+    "threads": _whole_number,
+    "cores": _text,
+    "delegate": _text,
+    "precision_loss": _yes_or_no,
+    "accelerator": _text,
+    "binary": _text,
+    "layout": _text,
+    "deadline_s": _number,
+    **_GUARD_OPTIONS,
+}
 
 
 def _options(uri: DeviceUri, readers: _Readers) -> dict[str, Any]:
@@ -211,6 +235,16 @@ def _open_host_cpu(uri: DeviceUri) -> Device:
     if uri.address:
         raise InvalidDeviceUriError(f"host-cpu takes no address, found {uri.address!r}; write host-cpu?threads=1")
     return HostCpu(**_options(uri, _HOST_CPU_OPTIONS))
+
+
+def _open_android(uri: DeviceUri) -> Device:
+    from leti_opt.device.android.android_device import AndroidDevice, split_address
+    from leti_opt.device.android.health import GuardSettings
+
+    address, unit = split_address(uri.address)
+    options = _options(uri, _ANDROID_OPTIONS)
+    guard = GuardSettings(**{name: options.pop(name) for name in _GUARD_OPTIONS if name in options})
+    return AndroidDevice(address, unit, guard=guard, **options)
 
 
 def _open_replay(uri: DeviceUri) -> Device:
@@ -229,4 +263,8 @@ def _open_replay(uri: DeviceUri) -> Device:
     return Replay(uri.address, **_options(uri, _REPLAY_OPTIONS))
 
 
-_KINDS: dict[str, Callable[[DeviceUri], Device]] = {"host-cpu": _open_host_cpu, "replay": _open_replay}
+_KINDS: dict[str, Callable[[DeviceUri], Device]] = {
+    "host-cpu": _open_host_cpu,
+    "android": _open_android,
+    "replay": _open_replay,
+}

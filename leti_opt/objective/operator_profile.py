@@ -9,11 +9,11 @@ latency, not equal to it, and is to be shown beside it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from leti_opt.device.device import Device
 from leti_opt.device.measurement import Measurement
 from leti_opt.device.model import MeasurableModel
+from leti_opt.device.operator_time import OperatorTime
 from leti_opt.device.protocol import MeasurementProtocol, measure
 from leti_opt.device.resource_lock import building_on_host
 from leti_opt.errors import InfeasibleError, InvalidInputError
@@ -23,33 +23,6 @@ METHOD = "each operator cut into a file of its own and measured alone; the share
 
 PROFILE_PROTOCOL = MeasurementProtocol(relative_error=0.02, runs_per_sample=None, max_attempts=2, max_runs=3000)
 """Operators of some microseconds are timed many at once, and a share needs no more than 2 %."""
-
-
-@dataclass(frozen=True)
-class OperatorTime:
-    """One operator of a network, and how long it takes alone; times in milliseconds.
-
-    Args:
-        position: its place in the order of execution.
-        operator: TFLite's name of it, or its custom code.
-        name: of the tensor that it writes.
-        latency_ms: mean of its runs; None where it was not measured.
-        mean_error_ms: half the width of the mean's 95 % interval; None where it is not known.
-        runs: how many runs the mean stands on.
-        stable: whether the measurement keeps the protocol's rule.
-        same_as: position of an earlier operator with equal shapes and options, whose figures these are.
-        reason: why it was not measured; empty where it was.
-    """
-
-    position: int
-    operator: str
-    name: str
-    latency_ms: float | None = None
-    mean_error_ms: float | None = None
-    runs: int | None = None
-    stable: bool = False
-    same_as: int | None = None
-    reason: str = ""
 
 
 def check_profiling(device: Device) -> None:

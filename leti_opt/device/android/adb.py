@@ -1,0 +1,328 @@
+"""The adb server: which phones it knows, their shells, and files to and from them.
+
+The server is the one that Android's own tools use, started from adbutils' copy where none runs. Shell and transfer
+speak its protocol over a plain socket: adbutils' own have no deadline for a whole call and lose the reason of a push
+that the phone refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+from leti_opt.device.android.adb_wire import AdbRefusalError, Wire
+from leti_opt.errors import AttemptError, DeviceError, PhoneError, PhoneGoneError
+
+DEFAULT_PORT = 5037
+_QUERY_S = 10.0
+_START_SERVER_S = 20.0
+_CONNECT_S = 10.0
+_ECHO_S = 5.0
+_CHUNK = 64 * 1024
+_STDOUT, _STDERR, _EXIT = 1, 2, 3
+
+_ADVICE = {
+    "unauthorized": (
+        "unlock the phone and accept this computer ('Allow USB debugging'); if no question appears, switch USB "
+        "debugging off and on again"
+    ),
+    "permissions": (
+        "this user may not open the USB device: add the udev rules for Android (package "
+        "android-sdk-platform-tools-common) and put the user into the group plugdev, then plug the phone in again"
+    ),
+    "gone": "check cable, hub and that the phone is on, then see: leti-opt devices list",
+}
+
+
+@dataclass(frozen=True)
+class ShellResult:
+    """What a command on a phone left.
+
+    Args:
+        exit_code: its exit status.
+        stdout, stderr: its two streams, as text.
+    """
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class ListedPhone:
+    """One phone as the server lists it.
+
+    Args:
+        address: serial, or ``host:port``.
+        state: ``device``, ``offline``, ``unauthorized``, ``no permissions``, ``recovery`` …
+        details: what else the server says, such as ``model``.
+    """
+
+    address: str
+    state: str
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+class AdbServer:
+    """One adb server. It is started where none answers; several threads may use it.
+
+    Args:
+        port: of the server on this host; None for ``ANDROID_ADB_SERVER_PORT``, or adb's usual one.
+        host: where it runs; None for ``ANDROID_ADB_SERVER_HOST``, or this host.
+
+    Raises:
+        DeviceError: the port is no port.
+    """
+
+    def __init__(self, port: int | None = None, host: str | None = None) -> None:
+        self.host = host or os.environ.get("ANDROID_ADB_SERVER_HOST", "127.0.0.1")
+        named = os.environ.get("ANDROID_ADB_SERVER_PORT", str(DEFAULT_PORT))
+        try:
+            self.port = int(named) if port is None else port
+        except ValueError:
+            self.port = 0
+        if not 0 < self.port < 65536:
+            raise DeviceError(
+                f"ANDROID_ADB_SERVER_PORT must be a port from 1 to 65535, not {named!r}; "
+                f"unset it for adb's usual {DEFAULT_PORT}"
+            )
+
+    def listed(self) -> list[ListedPhone]:
+        """Every phone that the server knows, in whatever state.
+
+        Raises:
+            DeviceError: there is no server, and none can be started.
+
+        """
+        return parse_list(self._query("host:devices-l"))
+
+    def state(self, address: str) -> str:
+        """State of one phone; empty if the server does not know it."""
+        return next((phone.state for phone in self.listed() if phone.address == address), "")
+
+    def connect(self, address: str) -> None:
+        """Connect a phone at ``host:port``. The server's own answer is not believed: a shell has to answer.
+
+        Raises:
+            PhoneGoneError: nothing answers there.
+            PhoneError: the phone has not authorized this computer.
+        """
+        step = "connecting"
+        answer = self._query(f"host:connect:{address}", _CONNECT_S).strip()
+        if "already connected" in answer and self.state(address) != "device":
+            self.disconnect(address)
+            answer = self._query(f"host:connect:{address}", _CONNECT_S).strip()
+        deadline = time.monotonic() + _ECHO_S
+        state = self.state(address)
+        while state in ("offline", "authorizing", "connecting", "unauthorized") and time.monotonic() < deadline:
+            time.sleep(0.05)
+            state = self.state(address)
+        if state == "unauthorized":
+            raise PhoneError(address, step, "it has not authorized this computer", _ADVICE["unauthorized"])
+        if state != "device":
+            raise PhoneGoneError(address, step, f"adb says: {answer or state or 'nothing'}", _ADVICE["gone"])
+        self._echo(address, step)
+
+    def disconnect(self, address: str) -> None:
+        """Forget a phone at ``host:port``; nothing happens if it is not known."""
+        try:
+            self._query(f"host:disconnect:{address}")
+        except AdbRefusalError:
+            return  # it was not connected
+
+    def shell(self, address: str, command: str, deadline_s: float, step: str = "a command") -> ShellResult:
+        """Run a command in the phone's shell.
+
+        Args:
+            address: of the phone.
+            command: for its ``sh``.
+            deadline_s: for the whole call.
+            step: what it is for, in messages.
+
+        Raises:
+            AttemptError: the command took longer, while the phone answers.
+            PhoneGoneError: the phone is gone.
+            PhoneError: it has not authorized this computer, and the like.
+        """
+        parts: dict[int, list[bytes]] = {_STDOUT: [], _STDERR: []}
+        with (
+            self._told(address, step, deadline_s),
+            self._service(address, f"shell,v2,raw:{command}", deadline_s) as wire,
+        ):
+            while True:
+                kind, length = struct.unpack("<BI", wire.read(5))
+                data = wire.read(length)
+                if kind == _EXIT:
+                    break
+                if kind in parts:
+                    parts[kind].append(data)
+        out, error = (b"".join(parts[kind]).decode("utf-8", errors="replace") for kind in (_STDOUT, _STDERR))
+        return ShellResult(data[0], out, error)
+
+    def push(
+        self, address: str, source: bytes | Path, remote: str, mode: int, deadline_s: float, step: str = "pushing"
+    ) -> None:
+        """Write a file on the phone.
+
+        Raises:
+            PhoneError: the phone refuses it; the message has its reason.
+            PhoneGoneError, AttemptError: as :meth:`shell`.
+            OSError: the source cannot be read.
+        """
+        with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as content:
+            with self._told(address, step, deadline_s), self._service(address, "sync:", deadline_s) as wire:
+                wire.send(_request(b"SEND", f"{remote},{0o100000 | mode}".encode()))
+                while chunk := content.read(_CHUNK):
+                    wire.send(_request(b"DATA", chunk))
+                wire.send(struct.pack("<4sI", b"DONE", int(time.time())))
+                _take_okay(wire, address, step, remote)
+
+    def pull(self, address: str, remote: str, deadline_s: float, step: str = "pulling") -> bytes:
+        """Content of a file on the phone.
+
+        Raises:
+            as :meth:`push`.
+        """
+        content = bytearray()
+        with self._told(address, step, deadline_s), self._service(address, "sync:", deadline_s) as wire:
+            wire.send(_request(b"RECV", remote.encode()))
+            while True:
+                name, length = struct.unpack("<4sI", wire.read(8))
+                if name == b"DONE":
+                    return bytes(content)
+                data = wire.read(length)
+                if name == b"FAIL":
+                    raise _refused(address, step, remote, data)
+                content += data
+
+    def _query(self, service: str, deadline_s: float = _QUERY_S) -> str:
+        with self._connection(deadline_s) as wire:
+            wire.ask(service)
+            return wire.read_block()
+
+    @contextmanager
+    def _service(self, address: str, service: str, deadline_s: float) -> Iterator[Wire]:
+        with self._connection(deadline_s) as wire:
+            wire.ask(f"host:tport:serial:{address}")
+            wire.read(8)
+            wire.ask(service)
+            yield wire
+
+    @contextmanager
+    def _connection(self, deadline_s: float) -> Iterator[Wire]:
+        deadline = time.monotonic() + deadline_s
+        try:
+            connected = socket.create_connection((self.host, self.port), _QUERY_S)
+        except OSError:
+            self._start()
+            connected = socket.create_connection((self.host, self.port), _QUERY_S)
+        with connected:
+            yield Wire(connected, deadline)
+
+    def _start(self) -> None:
+        import adbutils
+
+        command = [adbutils.adb_path(), "-P", str(self.port), "start-server"]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=_START_SERVER_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise DeviceError(f"adb cannot be started: {error}; try it by hand: {' '.join(command)}") from error
+        if done.returncode:
+            said = done.stdout.decode(errors="replace").strip()[-300:]
+            raise DeviceError(f"adb's server does not start: {said}; try it by hand: {' '.join(command)}")
+
+    @contextmanager
+    def _told(self, address: str, step: str, deadline_s: float) -> Iterator[None]:
+        """Turn what can go wrong on the way to a phone into our errors."""
+        try:
+            yield
+        except AdbRefusalError as error:
+            raise _of_refusal(address, step, str(error)) from error
+        except TimeoutError as error:
+            self._echo(address, step)
+            raise AttemptError(f"{address}: {step} took longer than {deadline_s:.0f} s") from error
+        except (EOFError, ConnectionError) as error:
+            raise PhoneGoneError(address, step, "the connection broke off", _ADVICE["gone"]) from error
+
+    def _echo(self, address: str, step: str) -> None:
+        """Find out whether a phone answers at all."""
+        try:
+            with self._service(address, "shell,v2,raw:echo here", _ECHO_S) as wire:
+                wire.read(5)
+        except AdbRefusalError as error:
+            raise _of_refusal(address, step, str(error)) from error
+        except (OSError, EOFError) as error:
+            raise PhoneGoneError(address, step, "it is listed, but does not answer", _ADVICE["gone"]) from error
+
+
+def parse_list(text: str) -> list[ListedPhone]:
+    """Read the server's list of phones.
+
+    >>> parse_list("R58M123  unauthorized usb:1-2 transport_id:3")[0].state
+    'unauthorized'
+    >>> parse_list("0123  no permissions (missing udev rules?); see [http://…] usb:1-4")[0].state
+    'no permissions'
+    """
+    found = []
+    for line in text.splitlines():
+        address, _, rest = line.strip().partition("\t" if "\t" in line else " ")
+        rest = rest.strip()
+        if not address or not rest:
+            continue
+        state = "no permissions" if rest.startswith("no permissions") else rest.split()[0]
+        details = dict(re.findall(r"\b(product|model|device|transport_id|usb):(\S+)", rest))
+        found.append(ListedPhone(address, state, details))
+    return found
+
+
+def _of_refusal(address: str, step: str, said: str) -> PhoneError:
+    said = " ".join(said.split())
+    if "unauthorized" in said:
+        return PhoneError(address, step, "it has not authorized this computer", _ADVICE["unauthorized"])
+    if "permission" in said:
+        return PhoneError(address, step, said, _ADVICE["permissions"])
+    return PhoneGoneError(address, step, f"adb says: {said}", _ADVICE["gone"])
+
+
+def _request(name: bytes, content: bytes) -> bytes:
+    return struct.pack("<4sI", name, len(content)) + content
+
+
+def _take_okay(wire: Wire, address: str, step: str, remote: str) -> None:
+    name, length = struct.unpack("<4sI", wire.read(8))
+    if name != b"OKAY":
+        raise _refused(address, step, remote, wire.read(length))
+
+
+def _refused(address: str, step: str, remote: str, reason: bytes) -> PhoneError:
+    text = reason.decode("utf-8", errors="replace")
+    return PhoneError(address, step, f"the phone refuses {remote}: {text}", advice_on(text))
+
+
+def advice_on(reason: str) -> str:
+    """What to do about a reason for which a phone refuses a file or a command."""
+    for word, advice in (
+        ("No space left", "free some storage on the phone, then start again"),
+        ("Read-only", "its storage is read-only: restart the phone; if that does not help, it is damaged or locked"),
+        ("Permission denied", "the shell may not write there: restart the phone, and check what locks it down"),
+        ("No such file", "see what removed it, and start again"),
+    ):
+        if word in reason:
+            return advice
+    return "try the same by hand with: adb shell"

