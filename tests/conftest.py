@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable
 
@@ -20,7 +21,6 @@ PARTS: dict[str, Callable[[], bool]] = {
     "git": lambda: shutil.which("git") is not None,
     "root": lambda: os.geteuid() == 0,
 }
-_UNUSED_PORT = 0
 _missing: set[str] = set()
 
 
@@ -40,13 +40,32 @@ def pytest_configure(config: pytest.Config) -> None:
         # What an earlier version of the code left in the user's cache must not answer for this one.
         os.environ["LETI_CACHE_DIR"] = tempfile.mkdtemp(prefix="leti-opt-tests-")
         os.environ["XDG_DATA_HOME"] = os.path.join(os.environ["LETI_CACHE_DIR"], "data")  # the key of pseudonyms
-        # Phones that hang on this machine are none of the tests' business, and no server of theirs is to be started.
-        os.environ["ANDROID_ADB_SERVER_PORT"] = str(_UNUSED_PORT)
+        _use_an_adb_server_of_our_own(os.environ["LETI_CACHE_DIR"])
         os.environ["LETI_TESTS_BENCHMARK_MODEL"] = os.environ.pop("LETI_BENCHMARK_MODEL", "")
+
+
+def _use_an_adb_server_of_our_own(folder: str) -> None:
+    """Phones that hang on this machine are none of the tests' business; a server is started by whoever asks for one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ["ANDROID_ADB_SERVER_PORT"] = str(free.getsockname()[1])
+    os.environ["ANDROID_USER_HOME"] = folder
+    os.environ["ADB_MDNS"] = os.environ["ADB_USB"] = "0"
+
+
+def _end_our_adb_server() -> None:
+    port = int(os.environ["ANDROID_ADB_SERVER_PORT"])
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as server:
+            server.sendall(b"0009host:kill")
+            server.recv(4)
+    except ConnectionError:
+        pass  # nobody asked for one
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
+        _end_our_adb_server()
         shutil.rmtree(os.environ["LETI_CACHE_DIR"], ignore_errors=True)
 
 

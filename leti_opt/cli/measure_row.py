@@ -19,11 +19,11 @@ from leti_opt.errors import (
 if TYPE_CHECKING:
     from leti_opt.device.measurement import Measurement
     from leti_opt.device.model import MeasurableModel
+    from leti_opt.device.operator_time import OperatorTime
     from leti_opt.network.config import NetworkConfig
     from leti_opt.network.gpu_support import Refusal
     from leti_opt.network.layer_graph import LayerGraph
     from leti_opt.objective.answers import Answer, Question
-    from leti_opt.objective.operator_profile import OperatorTime
 
 STATISTICS = ("mean", "median", "p95")
 _RULES = {"stable": "kept", "unstable": "broken", "unchecked": "not checkable"}

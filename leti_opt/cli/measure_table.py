@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from leti_opt.cli.measure_row import MeasuredRow, NetworkFacts
 
 if TYPE_CHECKING:
-    from leti_opt.objective.operator_profile import OperatorTime
+    from leti_opt.device.operator_time import OperatorTime
 
 UNKNOWN = "–"
 _GAP = "  "

@@ -7,7 +7,7 @@ import os
 import struct
 from asyncio import IncompleteReadError, StreamReader, StreamWriter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from tests.loopback_phone.adb_protocol import (
@@ -249,24 +249,24 @@ class _Connection:
         path, _, mode = path_and_mode.rpartition(",")
         target = self._adbd.userland.here(path)
         problem = self._adbd.userland.refusal_to_write(path)
-        file = None
-        if not problem:
-            try:
-                file = target.open("wb")
-            except OSError as error:
-                problem = f"couldn't create file: {error.strerror}"
-        while True:
-            name, length = struct.unpack("<4sI", await self._read(stream, 8))
-            if name == b"DONE":
-                break
-            data = await self._read(stream, length)
-            if file is not None:
-                file.write(data)
-                self._adbd.hook("push", path)
+        with ExitStack() as stack:
+            file = None
+            if not problem:
+                try:
+                    file = stack.enter_context(target.open("wb"))
+                except OSError as error:
+                    problem = f"couldn't create file: {error.strerror}"
+            while True:
+                name, length = struct.unpack("<4sI", await self._read(stream, 8))
+                if name == b"DONE":
+                    break
+                data = await self._read(stream, length)
+                if file is not None:
+                    file.write(data)
+                    self._adbd.hook("push", path)
         if file is None:
             await self._fail(stream, problem)
             return
-        file.close()
         target.chmod(int(mode) & 0o777)
         self._adbd.userland.log("push", path=path, bytes=target.stat().st_size)
         await self._write(stream, b"OKAY" + struct.pack("<I", 0))

@@ -73,9 +73,9 @@ class LoopbackPhone:
         self._in_loop(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_START_S)
+        self.userland.remove()
         self._loop.close()
         self._socket.close()
-        self.userland.remove()
 
     def __enter__(self) -> LoopbackPhone:
         return self.start()

@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -45,7 +46,8 @@ class Userland:
         self.root, self.settings, self.faults = root.resolve(), settings, faults
         self._struck = struck
         self._zygote: subprocess.Popen[bytes] | None = None
-        self._shells: set[int] = set()
+        self._shells: dict[int, subprocess.Popen[bytes]] = {}
+        self._waiting = ThreadPoolExecutor(16, thread_name_prefix="phone shell")
         for folder in ("data/local/tmp", "state", "running", "proc/sys/kernel/random"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         write_shims(self.root / "bin")
@@ -95,6 +97,7 @@ class Userland:
     def remove(self) -> None:
         """End everything and remove the phone's files."""
         self.stop()
+        self._waiting.shutdown()
         shutil.rmtree(self.root, ignore_errors=True)
 
     def become(self, settings: PhoneSettings) -> None:
@@ -134,15 +137,13 @@ class Userland:
         """
         fault = self._fault_of(command)
         if "benchmark_model" in command and self._zygote is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._wait_for_zygote)
+            await asyncio.get_running_loop().run_in_executor(self._waiting, self._wait_for_zygote)
         self._write_state(command)
-        process = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-c",
-            _PHONE_PATHS.sub(f"{self.root}/", command),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", _PHONE_PATHS.sub(f"{self.root}/", command)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={
                 "PATH": f"{self.root / 'bin'}:/usr/bin:/bin",
                 "LOOPBACK_ROOT": str(self.root),
@@ -151,17 +152,22 @@ class Userland:
             },
             start_new_session=True,
         )
-        self._shells.add(process.pid)
-        try:
-            if fault in ("vanish_in_measure", "reboot_in_measure"):
-                asyncio.get_running_loop().call_later(0.15, self._struck, fault)
-            stdout, stderr = await process.communicate()
-        finally:
-            self._shells.discard(process.pid)
+        self._shells[process.pid] = process
+        loop = asyncio.get_running_loop()
+        if fault in ("vanish_in_measure", "reboot_in_measure"):
+            loop.call_later(0.15, self._struck, fault)
+        # A thread waits, and not asyncio: what runs on a phone goes on when nobody listens any more.
+        stdout, stderr = await loop.run_in_executor(self._waiting, self._ended, process)
         for text, write in ((stdout, out), (stderr, error)):
             if text:
                 await write(text.replace(str(self.root).encode(), b""))
         return process.returncode or 0
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+        with process:
+            outputs = process.communicate()
+        self._shells.pop(process.pid, None)
+        return outputs
 
     def _fault_of(self, command: str) -> str:
         if not _START.search(command):

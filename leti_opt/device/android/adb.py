@@ -25,7 +25,6 @@ from leti_opt.errors import AttemptError, DeviceError, PhoneError, PhoneGoneErro
 DEFAULT_PORT = 5037
 _QUERY_S = 10.0
 _START_SERVER_S = 20.0
-_CONNECT_S = 10.0
 _ECHO_S = 5.0
 _CHUNK = 64 * 1024
 _STDOUT, _STDERR, _EXIT = 1, 2, 3
@@ -78,12 +77,14 @@ class AdbServer:
     Args:
         port: of the server on this host; None for ``ANDROID_ADB_SERVER_PORT``, or adb's usual one.
         host: where it runs; None for ``ANDROID_ADB_SERVER_HOST``, or this host.
+        connect_s: how long to wait for a phone at ``host:port`` to take the connection.
 
     Raises:
         DeviceError: the port is no port.
     """
 
-    def __init__(self, port: int | None = None, host: str | None = None) -> None:
+    def __init__(self, port: int | None = None, host: str | None = None, connect_s: float = 10.0) -> None:
+        self.connect_s = connect_s
         self.host = host or os.environ.get("ANDROID_ADB_SERVER_HOST", "127.0.0.1")
         named = os.environ.get("ANDROID_ADB_SERVER_PORT", str(DEFAULT_PORT))
         try:
@@ -117,11 +118,11 @@ class AdbServer:
             PhoneError: the phone has not authorized this computer.
         """
         step = "connecting"
-        answer = self._query(f"host:connect:{address}", _CONNECT_S).strip()
+        answer = self._asked_to_connect(address, step)
         if "already connected" in answer and self.state(address) != "device":
             self.disconnect(address)
-            answer = self._query(f"host:connect:{address}", _CONNECT_S).strip()
-        deadline = time.monotonic() + _ECHO_S
+            answer = self._asked_to_connect(address, step)
+        deadline = time.monotonic() + min(self.connect_s, _ECHO_S)
         state = self.state(address)
         while state in ("offline", "authorizing", "connecting", "unauthorized") and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -131,6 +132,16 @@ class AdbServer:
         if state != "device":
             raise PhoneGoneError(address, step, f"adb says: {answer or state or 'nothing'}", _ADVICE["gone"])
         self._echo(address, step)
+
+    def _asked_to_connect(self, address: str, step: str) -> str:
+        try:
+            return self._query(f"host:connect:{address}", self.connect_s).strip()
+        except TimeoutError as error:
+            raise PhoneGoneError(
+                address, step, f"it takes the connection, and says nothing for {self.connect_s:.0f} s", _ADVICE["gone"]
+            ) from error
+        except AdbRefusalError as error:
+            raise PhoneGoneError(address, step, f"adb says: {error}", _ADVICE["gone"]) from error
 
     def disconnect(self, address: str) -> None:
         """Forget a phone at ``host:port``; nothing happens if it is not known."""
@@ -178,13 +189,16 @@ class AdbServer:
             PhoneGoneError, AttemptError: as :meth:`shell`.
             OSError: the source cannot be read.
         """
-        with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as content:
-            with self._told(address, step, deadline_s), self._service(address, "sync:", deadline_s) as wire:
-                wire.send(_request(b"SEND", f"{remote},{0o100000 | mode}".encode()))
-                while chunk := content.read(_CHUNK):
-                    wire.send(_request(b"DATA", chunk))
-                wire.send(struct.pack("<4sI", b"DONE", int(time.time())))
-                _take_okay(wire, address, step, remote)
+        with (
+            BytesIO(source) if isinstance(source, bytes) else source.open("rb") as content,
+            self._told(address, step, deadline_s),
+            self._service(address, "sync:", deadline_s) as wire,
+        ):
+            wire.send(_request(b"SEND", f"{remote},{0o100000 | mode}".encode()))
+            while chunk := content.read(_CHUNK):
+                wire.send(_request(b"DATA", chunk))
+            wire.send(struct.pack("<4sI", b"DONE", int(time.time())))
+            _take_okay(wire, address, step, remote)
 
     def pull(self, address: str, remote: str, deadline_s: float, step: str = "pulling") -> bytes:
         """Content of a file on the phone.

@@ -179,11 +179,11 @@ class AndroidSession(Session):
             device.binary, device.remote_binary, placed.path, runs, warmup_runs, device.options, profile_file
         )
         deadline_s = self._deadline_s(runs + warmup_runs)
+        device.phone.renew(deadline_s + _ADB_S)
         began = device.clock()
         try:
-            reply = device.phone.shell(
-                _on_cores(words, device.mask, deadline_s), "measuring", deadline_s + _ADB_S, False
-            )
+            line = _on_cores(words, device.mask, deadline_s)
+            reply = device.phone.shell(line, "measuring", deadline_s + _ADB_S, check=False, is_attempt=True)
             wall_s = device.clock() - began
             if wall_s >= deadline_s and reply.exit_code != 0:
                 raise AttemptError(f"benchmark_model on {device.uri} took longer than {deadline_s:.0f} s and was ended")

@@ -38,8 +38,8 @@ _COMMAND_S = 20.0
 _END_PROGRAMS = "for p in $(pidof benchmark_model); do kill -9 $p && echo ended $p; done; true"
 _REMOVE_LEFT = (
     f"mkdir -p {REMOTE} || exit 1; for f in {REMOTE}/* {REMOTE}/.[!.]*; do "
-    f'[ -e "$f" ] || continue; case "${{f##*/}}" in {_KEPT}) ;; *) rm -rf "$f" || exit 1; echo "removed ${{f##*/}}";; esac; '
-    "done"
+    f'[ -e "$f" ] || continue; case "${{f##*/}}" in {_KEPT}) continue;; esac; '
+    'rm -rf "$f" || exit 1; echo "removed ${f##*/}"; done'
 )
 
 
@@ -164,7 +164,7 @@ class ModelFiles:
         raise PhoneError(
             self._phone.address,
             _PUSHING,
-            f"the block of weights changed {_ATTEMPTS} times, on this host or in {REMOTE}, while a header was put on it",
+            f"the block of weights changed {_ATTEMPTS} times, here or in {REMOTE}, while a header was put on it",
             "let nothing else write to either, or use ?layout=file",
         )
 

@@ -93,22 +93,21 @@ class Phone:
     @property
     def serial(self) -> str:
         """Serial number of the hardware, whichever address leads to it."""
-        if self._serial is None:
-            self.contact("first contact")
+        self._make_contact()
         assert self._serial is not None
         return self._serial
 
     @property
     def boot_id(self) -> str:
         """Another one after every restart of the phone; as of the last contact."""
-        if not self._boot_id:
-            self.contact("first contact")
+        self._make_contact()
         return self._boot_id
 
     @property
     def properties(self) -> Mapping[str, str]:
         """What ``getprop`` prints; read once a boot."""
         if self._properties is None:
+            self._make_contact()
             reply = self._shell("getprop", "reading its properties", self.patience.command_s)
             self._properties = parse_properties(reply.stdout)
         return self._properties
@@ -154,8 +153,7 @@ class Phone:
             PhoneGoneError: the phone is gone, or took too long over what should be quick.
             AttemptError: an attempt took too long, while the phone answers.
         """
-        if self._serial is None:
-            self.contact("first contact")
+        self._make_contact()
         reply = self._shell(command, step, deadline_s or self.patience.command_s, is_attempt)
         if check and reply.exit_code:
             said = " ".join((reply.stderr or reply.stdout).split())[-300:] or "it said nothing"
@@ -171,8 +169,7 @@ class Phone:
         """
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         deadline_s = self.patience.command_s + size / _SLOWEST_PUSH
-        if self._serial is None:
-            self.contact("first contact")
+        self._make_contact()
         self._lock.renew(deadline_s)
         try:
             self.server.push(self.address, source, remote, mode, deadline_s, step)
@@ -262,22 +259,15 @@ class Phone:
             try:
                 return action()
             except PhoneGoneError as error:
-                if self._serial is None and not self._can_be_connected():
-                    raise
-                if not left:
-                    raise
-                known = self._serial is not None
-                if known:
-                    self.notify(f"{error.phone}: {error.step}: {error.what}; waiting until it is back")
+                if self._serial is None or not left:
+                    raise  # a phone that was never there is not waited for
+                self.notify(f"{error.phone}: {error.step}: {error.what}; waiting until it is back")
                 began = self._clock()
                 try:
-                    if known:
-                        waited_s = self.wait_until_back(step)
-                        self.notify(f"{self.address}: back after {waited_s:.1f} s")
-                    else:
-                        self.server.connect(self.address)
+                    waited_s = self.wait_until_back(step)
                 finally:
                     self.lost_s += self._clock() - began
+                self.notify(f"{self.address}: back after {waited_s:.1f} s")
         raise AssertionError("the loop ends by a return or an error")
 
     @contextmanager
@@ -291,7 +281,10 @@ class Phone:
         try:
             yield
         finally:
-            self._lock.release()
+            try:
+                self._lock.release()
+            except PhoneGoneError as error:
+                self.notify(f"{error}; its lock expires by itself")
 
     def renew(self, seconds: float) -> None:
         """Say to other hosts that the phone will be needed for so long.
@@ -300,6 +293,11 @@ class Phone:
             PhoneError: another host has taken it over meanwhile.
         """
         self._lock.renew(seconds)
+
+    def _make_contact(self) -> None:
+        if self._serial is None:
+            self._connect_again()
+            self.contact("first contact")
 
     def _shell(self, command: str, step: str, deadline_s: float, is_attempt: bool = False) -> ShellResult:
         try:

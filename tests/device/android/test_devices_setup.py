@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from leti_opt.device.android.phone import REMOTE
 from typer.testing import CliRunner
 
 from leti_opt.architecture import Architecture
@@ -18,15 +19,21 @@ from leti_opt.cli import devices_setup
 from leti_opt.cli.devices_setup import download_if_missing, set_up
 from leti_opt.cli.main import app
 from leti_opt.device.android import layouts, wheel_download
+from leti_opt.device.android.android_device import AndroidDevice
 from leti_opt.device.android.binary import REMOTE_BINARY, FoundBinary, cached_binary
 from leti_opt.device.android.layouts import Layout, known_layout
 from leti_opt.device.android.model_files import ModelFiles
+from leti_opt.device.android.phone import REMOTE
 from leti_opt.device.device import DeviceEpoch
 from leti_opt.device.model import MeasurableModel
+from leti_opt.device.open_device import open_device
 from leti_opt.errors import AttemptError, DeviceError, InfeasibleError
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
 from tests.device.android.fake_phone import FakePhone, fake_program
+from tests.loopback_phone.adb_server import PrivateAdbServer
+from tests.loopback_phone.fixtures import MakePhone
+from tests.loopback_phone.phone import LoopbackPhone
 
 CELL = Architecture.parse("0-1,0-2,1-2,1-3,2-3:conv3x3-bn-relu,maxpool3x3")
 SHA = "a" * 64
@@ -52,6 +59,12 @@ class FakeDevice:
 
     def __post_init__(self) -> None:
         self.files = ModelFiles(cast("Any", self.phone))
+
+    def __enter__(self) -> FakeDevice:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def prepare(self, model: MeasurableModel) -> None:
         model.prepare()
@@ -178,11 +191,85 @@ def test_everything_can_be_taken_off_the_phone(phone: FakePhone, monkeypatch: py
     phone.here(f"{REMOTE}/resident-int8-0a.tflite").write_bytes(b"x")
     device = FakeDevice(phone)
 
-    @contextmanager
-    def opened(uri: str, binary: Path | None) -> Iterator[FakeDevice]:
-        yield device
-
-    monkeypatch.setattr(devices_setup, "open_phone", opened)
+    monkeypatch.setattr(devices_setup, "open_phone", lambda _uri, _binary: device)
     outcome = CliRunner().invoke(app, ["devices", "setup", device.uri, "--remove"])
     assert (outcome.exit_code, outcome.output) == (0, "took everything of ours off FAKE1\n")
     assert not phone.here(REMOTE).exists()
+
+
+SETUP = ("--network", "small", "--set", "filters=8", "--runs", "3")
+
+
+@pytest.fixture
+def own_server(adb_server: PrivateAdbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands use the tests' adb server."""
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(adb_server.port))
+
+
+def invoke(phone: LoopbackPhone, *words: str, unit: str = "cpu") -> Any:
+    return CliRunner().invoke(app, ["devices", "setup", f"android:{phone.address}/{unit}", *words])
+
+
+def names_on(phone: LoopbackPhone) -> list[str]:
+    return sorted(path.name for path in phone.userland.here(REMOTE).iterdir())
+
+
+@pytest.mark.needs("adb", "litert")
+@pytest.mark.usefixtures("own_server")
+def test_a_loopback_phone_is_set_up_over_real_adb(loopback_phone: LoopbackPhone, binary: Path) -> None:
+    phone = loopback_phone
+    outcome = invoke(phone, "--binary", str(binary), *SETUP, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    found = json.loads(outcome.stdout)
+    assert found["facts"]["serial"] == phone.settings.serial
+    assert found["binary"]["source"] == "path"
+    assert [len(network["file_ms"]) >= 3 for network in found["networks"]] == [True] * 3
+    assert names_on(phone)[0] == "benchmark_model"
+    assert [name.startswith("resident-float32-") for name in names_on(phone)[1:]] == [True] * (
+        found["layout"] == "resident"
+    )
+    starts = [line for line in phone.log if line["event"] == "start"]
+    assert len(starts) == sum(2 * len(network["file_ms"]) for network in found["networks"])
+
+    device = open_device(f"android:{phone.address}/cpu")  # finds program and choice by itself
+    assert isinstance(device, AndroidDevice)
+    assert (device.found_binary.source, device.layout) == ("on the phone", found["layout"])
+
+    assert invoke(phone, "--remove").exit_code == 0
+    assert not phone.userland.here(REMOTE).exists()
+
+
+@pytest.mark.needs("adb", "litert")
+@pytest.mark.usefixtures("own_server")
+def test_people_are_shown_facts_figures_and_what_to_do_next(make_phone: MakePhone, binary: Path) -> None:
+    phone = make_phone(fixed_run_ms=1.0)
+    outcome = invoke(phone, "--binary", str(binary), *SETUP)
+    assert outcome.exit_code == 0, outcome.output
+    for line in (
+        r"loopback phone Loopback Model A \(LB100\), cpu",
+        "difference",
+        r"heavy, \d starts each",
+        "next: leti-opt",
+    ):
+        assert re.search(line, outcome.output)
+
+
+@pytest.mark.needs("adb", "litert")
+@pytest.mark.usefixtures("own_server")
+def test_a_program_for_another_phone_is_refused_before_anything_is_pushed(
+    loopback_phone: LoopbackPhone, binary: Path
+) -> None:
+    loopback_phone.faults.switch_on("wrong_abi")
+    outcome = invoke(loopback_phone, "--binary", str(binary), *SETUP)
+    assert outcome.exit_code == 3
+    assert "is for arm64-v8a, and the phone is x86" in outcome.output
+    assert loopback_phone.faults.fired["wrong_abi"]
+    assert [line for line in loopback_phone.log if line["event"] == "push"] == []
+
+
+@pytest.mark.needs("adb")
+@pytest.mark.usefixtures("own_server")
+def test_without_a_program_the_error_says_where_to_get_one(loopback_phone: LoopbackPhone) -> None:
+    outcome = invoke(loopback_phone, *SETUP)
+    assert outcome.exit_code == 3
+    assert "--download" in outcome.output

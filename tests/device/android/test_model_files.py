@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from leti_opt.device.android.phone import REMOTE
 
 from leti_opt.architecture import Architecture
 from leti_opt.device.android.model_files import ModelFiles, PlacedFile
+from leti_opt.device.android.phone import REMOTE
 from leti_opt.device.model import MeasurableModel
 from leti_opt.errors import AttemptError, PhoneError
 from leti_opt.network.assembly import build_layer_graph
@@ -19,6 +19,8 @@ from leti_opt.network.tflite_reader import read_tflite
 from leti_opt.network.weights_block import open_block, private_copy, replace_header
 from leti_opt.network.weights_outside import write_header
 from tests.device.android.fake_phone import FakePhone
+from tests.loopback_phone.fixtures import MakeDevice
+from tests.loopback_phone.phone import LoopbackPhone
 
 CELL = Architecture.parse("0-1,0-2,1-2,1-3,2-3:conv3x3-bn-relu,maxpool3x3")
 OTHER_CELL = Architecture.parse("0-1,1-2:conv1x1-bn-relu")
@@ -248,3 +250,65 @@ def test_everything_can_be_taken_off_the_phone(phone: FakePhone, files: ModelFil
     files.remove_all()
     assert phone.files() == []
     files.verify(files.place(model(), "resident"))
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LETI_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.mark.needs("adb")
+@pytest.mark.usefixtures("own_cache")
+class TestOverRealAdb:
+    """The same against a loopback phone, with the real adb in between."""
+
+    def test_a_resident_network_is_the_file_that_this_host_would_measure(
+        self, loopback_phone: LoopbackPhone, make_device: MakeDevice, tmp_path: Path
+    ) -> None:
+        device = make_device(loopback_phone)
+        with device.phone.held():
+            device.files.clean()
+            for number, cell in enumerate((CELL, OTHER_CELL)):
+                placed = device.files.place(model(cell), "resident")
+                device.files.verify(placed)
+                there = loopback_phone.userland.here(placed.path).read_bytes()
+                assert there == host_file(model(cell), tmp_path / str(number))
+        pushed = [line["path"].rpartition("/")[2] for line in loopback_phone.log if line["event"] == "push"]
+        assert [name.partition("-")[0] for name in pushed] == ["resident", "header", "header"]
+
+    def test_a_connection_that_breaks_while_the_block_is_pushed_is_made_up_for(
+        self, loopback_phone: LoopbackPhone, make_device: MakeDevice, tmp_path: Path
+    ) -> None:
+        device = make_device(loopback_phone)
+        with device.phone.held():
+            device.files.clean()
+            loopback_phone.faults.switch_on("vanish_in_push")
+            placed = device.phone.recovering("pushing", lambda: device.files.place(model(), "resident"))
+            assert loopback_phone.faults.fired["vanish_in_push"] == 1
+            assert loopback_phone.userland.here(placed.path).read_bytes() == host_file(model(), tmp_path / "host")
+        assert device.phone.lost_s > 0
+
+    @pytest.mark.parametrize(("fault", "told"), [("storage_full", "space|full"), ("read_only", "[Rr]ead-only")])
+    @pytest.mark.parametrize("layout", ["resident", "file"])
+    def test_a_phone_that_takes_no_file_is_the_phones_fault_and_nothing_half_stays(
+        self, loopback_phone: LoopbackPhone, make_device: MakeDevice, fault: str, told: str, layout: str
+    ) -> None:
+        device = make_device(loopback_phone)
+        with device.phone.held():
+            device.files.clean()
+            loopback_phone.faults.switch_on(fault, times=1000)
+            with pytest.raises(PhoneError, match=told):
+                device.files.place(model(), "file" if layout == "file" else "resident")
+            assert loopback_phone.faults.fired[fault]
+            loopback_phone.faults.switch_off(fault)
+            device.files.verify(device.files.place(model(), "file" if layout == "file" else "resident"))
+
+    def test_what_a_session_left_that_was_killed_is_gone_at_the_next_start(
+        self, loopback_phone: LoopbackPhone, make_device: MakeDevice
+    ) -> None:
+        killed, later = make_device(loopback_phone), make_device(loopback_phone)
+        with killed.phone.held():
+            killed.files.clean()
+            killed.files.place(model(), "file")
+        with later.phone.held():
+            assert later.files.clean() == ["removed model.tflite"]
