@@ -53,6 +53,14 @@ EXIT_CODES = """Exit codes: 0 done; 1 anything that is not named here; 2 wrong i
 PRESETS = ("nasbench101", "nasbench201", "small")
 
 DeviceOption = Annotated[str, typer.Option("--device", "-d", help="Device URI, for instance 'host-cpu?threads=2'.")]
+DevicesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        "-d",
+        help="Device URI, for instance 'host-cpu?threads=2'; 'android:*' for every phone. May be repeated.",
+    ),
+]
 StoreOption = Annotated[str, typer.Option("--store", help="File that remembers every measurement.")]
 NetworkOption = Annotated[
     str,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leti_opt.cli.common import (
+    DevicesOption,
     JsonOption,
     MinRunsOption,
     NetworkOption,
@@ -55,10 +56,7 @@ def measure(
         list[str],
         typer.Argument(help=".tflite, .keras or .h5 files, cells' texts, or hashes that the store knows."),
     ],
-    device: Annotated[
-        list[str] | None,
-        typer.Option("--device", "-d", help="Device URI, for instance 'host-cpu?threads=2'. May be repeated."),
-    ] = None,
+    device: DevicesOption = None,
     network: NetworkOption = "nasbench101",
     changes: SetOption = None,
     store: StoreOption = "latency.db",
@@ -94,7 +92,7 @@ def measure(
 
     Example: leti-opt measure my_model.tflite 0-1,1-2:conv3x3-bn-relu --network small --device 'host-cpu?threads=2'
     """
-    from leti_opt.device.open_device import open_device
+    from leti_opt.device.open_device import open_devices
     from leti_opt.network.gpu_rules import rule_set
     from leti_opt.store.latency_store import LatencyStore
 
@@ -106,8 +104,7 @@ def measure(
     canary = canary_of(pace, new_pace)
     networks = [named_network(name, config, store, rules) for name in models]
     with ExitStack() as opened:
-        devices = [opened.enter_context(open_device(uri)) for uri in device or ["host-cpu"]]
-        devices = list({found.uri: found for found in devices}.values())
+        devices = [opened.enter_context(found) for found in open_devices(device or ["host-cpu"])]
         if profile:
             _check_profiling(devices)
         results = opened.enter_context(LatencyStore(store))

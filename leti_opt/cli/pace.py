@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from leti_opt.objective.canary import CanarySettings
     from leti_opt.objective.measuring import MeasuringService
+    from leti_opt.objective.service import LatencyService
 
 PaceOption = Annotated[
     str,
@@ -34,8 +35,8 @@ def canary_of(pace: str, new_pace: bool) -> CanarySettings:
     return CanarySettings(pace=pace, renew=new_pace)  # type: ignore[arg-type]  # it checks the word itself
 
 
-def watch_aloud(service: MeasuringService) -> None:
-    """Print on the error stream when the device leaves its usual pace, and when it is back."""
+def watch_aloud(service: LatencyService) -> None:
+    """Print on the error stream when a device leaves its usual pace or is set aside, and when it is back."""
     service.notify = _say
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from leti_opt.cli.common import (
     EXIT_INFEASIBLE,
     EXIT_INTERRUPTED,
-    DeviceOption,
+    DevicesOption,
     JsonOption,
     MinRunsOption,
     SetOption,
@@ -35,17 +36,21 @@ from leti_opt.errors import DeviceError, InvalidInputError
 
 if TYPE_CHECKING:
     from leti_opt.objective.accuracy_latency import AccuracyLatencyObjective
+    from leti_opt.objective.answers import Question
     from leti_opt.objective.latency import DeviceLatencyObjective
     from leti_opt.objective.limit_decisions import LimitRow
+    from leti_opt.objective.limits import LatencyLimit
+    from leti_opt.objective.service import LatencyService
     from leti_opt.search.architecture_search import ArchitectureSearch, SearchResult
 
 ACCURACIES = ("none", "digits")
 _SHOWN_REASONS = 5
+_WORSE = ("met", "undecided", "missed", "infeasible")
 
 
 @reports_errors
 def search(
-    device: DeviceOption = "host-cpu",
+    device: DevicesOption = None,
     network: SpaceNetworkOption = None,
     changes: SetOption = None,
     budget: Annotated[int | None, typer.Option("--budget", help="Evaluations; 100 if no time is given.")] = None,
@@ -76,7 +81,7 @@ def search(
 
     Example: leti-opt search --network small --budget 60 --seed 1 --accuracy digits
     """
-    from leti_opt.device.open_device import open_device
+    from leti_opt.device.open_device import open_devices
     from leti_opt.device.protocol import MeasurementProtocol
     from leti_opt.search.architecture_search import SearchSettings, find_optimizer
     from leti_opt.store.latency_store import LatencyStore
@@ -94,7 +99,9 @@ def search(
         raise InvalidInputError(f"--picture {picture} must end with .png")
     check_writable(picture)
     find_optimizer(optimizer)
-    with open_device(device) as opened, LatencyStore(store) as results:
+    with ExitStack() as stack:
+        opened = [stack.enter_context(each) for each in open_devices(device or ["host-cpu"])]
+        results = stack.enter_context(LatencyStore(store))
         from leti_opt.objective.latency import DeviceLatencyObjective
         from leti_opt.search.architecture_search import ArchitectureSearch
 
@@ -107,20 +114,32 @@ def search(
             skip_forecast=skip_forecast,
             canary=canary,
         )
-        say_if_changed(latency.service)
+        stack.callback(latency.service.close)
         watch_aloud(latency.service)
-        warn_if_busy(latency.service)
+        for member in latency.service.members:
+            say_if_changed(member)
+            warn_if_busy(member)
         plan = ArchitectureSearch(_with_accuracy(latency, accuracy), settings, definition)
         result = run_shown(plan)
         drawn = draw(plan, result, picture)
         questions = [latency.question(evaluation.architecture) for evaluation in result.front]
-        limits = decided(latency.service, questions, limit)
+        limits = _decided_everywhere(latency.service, questions, limit)
         if as_json:
             _print_json(plan, result, drawn, limits)
         else:
             print_result(plan, result, drawn, limits)
+            print_use(latency.service)
     if drawn is None:
         raise typer.Exit(EXIT_INFEASIBLE)
+
+
+def _decided_everywhere(
+    service: LatencyService, questions: Sequence[Question], limit: LatencyLimit | None
+) -> list[LimitRow]:
+    """What a limit says of each network on the device where it says the worst; twins say the same."""
+    one_a_kind = {member.identity: member for member in reversed(service.members)}.values()
+    rows = [decided(member, questions, limit) for member in reversed(one_a_kind)]
+    return [max(of_network, key=lambda row: _WORSE.index(row.verdict)) for of_network in zip(*rows, strict=True)]
 
 
 def _with_accuracy(latency: DeviceLatencyObjective, accuracy: str) -> DeviceLatencyObjective | AccuracyLatencyObjective:
@@ -192,6 +211,17 @@ def print_result(
     typer.echo(f"picture: {picture}" if picture else "no picture: no cell could be run")
 
 
+def print_use(service: LatencyService) -> None:
+    """What each device's time went into, where there are several."""
+    from rich.console import Console
+
+    from leti_opt.report.tables import use_table
+
+    rows = service.report()
+    if rows:
+        Console(highlight=False).print(use_table(rows))
+
+
 def _print_json(
     plan: ArchitectureSearch, result: SearchResult, picture: Path | None, limits: Sequence[LimitRow]
 ) -> None:
@@ -216,5 +246,6 @@ def _print_json(
             "front": front_rows(result.front, plan.latency.network, plan.latency.statistic, limits),
             "steps": steps,
             "picture": None if picture is None else str(picture),
+            "use": plan.latency.service.report(),
         }
     )

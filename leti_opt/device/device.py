@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from leti_opt.device.run_batch import RunBatch
+from leti_opt.device.use import DeviceUse
 
 if TYPE_CHECKING:
     from leti_opt.device.measurement import Metric
@@ -198,6 +199,21 @@ class Device(ABC):
     @abstractmethod
     def resources(self) -> frozenset[str]:
         """Names of the physical things that only one measurement may use at a time; empty if it uses none."""
+
+    @cached_property
+    def use(self) -> DeviceUse:
+        """What its time went into, as far as it or its pool counts it."""
+        return DeviceUse()
+
+    def contact(self) -> None:
+        """Make sure that it answers, and is still the same one.
+
+        Raises:
+            DeviceError: it does not, or another one answers.
+        """
+
+    def give_up_soon(self) -> None:
+        """Wait only for moments, from now on, for a device that went away: who calls this sees to the rest."""
 
     def check_statistic(self, statistic: str) -> None:
         """Refuse a statistic that this device is known not to reveal, before anything is measured.

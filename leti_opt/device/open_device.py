@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -106,6 +106,50 @@ def open_device(uri: str) -> Device:
     return _KINDS[parsed.kind](parsed)
 
 
+def open_devices(uris: str | Sequence[str]) -> list[Device]:
+    """Open devices by their URIs; ``android:*`` stands for every phone that adb lists as ready.
+
+    Args:
+        uris: one or several, as for :func:`open_device`. The star takes unit and options, too:
+            ``android:*/gpu?delegate=cl``.
+
+    Returns:
+        The devices, each once.
+
+    Raises:
+        InvalidDeviceUriError: a URI is wrong, or there is none.
+        DeviceError: ``android:*``, and no phone is ready; the message says what adb lists.
+
+    >>> [device.uri for device in open_devices(["host-cpu", "replay:formula"])]
+    ['host-cpu', 'replay:formula']
+    """
+    opened: dict[str, Device] = {}
+    for uri in [uris] if isinstance(uris, str) else uris:
+        for each in _every_phone(uri) if uri.startswith(_ANY_PHONE) else [uri]:
+            device = open_device(each)
+            opened.setdefault(device.uri, device)
+    if not opened:
+        raise InvalidDeviceUriError("no device is named; write for instance 'host-cpu' or 'android:*'")
+    return list(opened.values())
+
+
+def _every_phone(uri: str) -> list[str]:
+    """A URI with the star replaced by each phone that is ready, each hardware once."""
+    from leti_opt.device.android.listing import list_phones
+
+    phones = list_phones()
+    ready = {phone.serial: phone for phone in reversed(phones) if phone.state == "device" and phone.serial}
+    others = [
+        f"{phone.address} ({phone.state}): {phone.advice}"
+        for phone in phones
+        if not (phone.serial and phone in ready.values())
+    ]
+    if not ready:
+        listed = "; ".join(others) or "adb lists none"
+        raise DeviceError(f"{uri}: no phone is ready: {listed}; see: leti-opt devices list")
+    return [uri.replace("*", phone.address, 1) for phone in reversed(ready.values())]
+
+
 def list_devices() -> list[DeviceRow]:
     """The devices that this machine offers now: its CPU, the forms of replay, and the user's nicknames.
 
@@ -198,6 +242,7 @@ def _cores(_name: str, value: str) -> list[int]:
     return parse_cores(value)
 
 
+_ANY_PHONE = "android:*"
 _Readers = Mapping[str, Callable[[str, str], Any]]
 _HOST_CPU_OPTIONS: _Readers = {"threads": _whole_number, "delegate": _text, "cores": _cores, "deadline_s": _number}
 _FORMULA_OPTIONS: _Readers = {

@@ -13,13 +13,15 @@ INITIALIZATION = "initialization"
 TRANSFER = "transfer"
 COOLING = "cooling"
 FAILING = "failing"
+WAITING_FOR_BUILD = "waiting for a build"
+WAITING_FOR_WORK = "waiting for work"
 
 
 class DeviceUse:
     """Seconds by kind of use. Several threads may add to it.
 
     Kinds are ``timed runs``, ``initialization`` (a program's start, with first run and warm-up), ``transfer``,
-    ``cooling`` and ``failing``; whoever shares devices out adds kinds of its own.
+    ``cooling`` and ``failing``; a pool of devices adds ``waiting for a build`` and ``waiting for work``.
 
     >>> use = DeviceUse()
     >>> use.add("cooling", 2.5)

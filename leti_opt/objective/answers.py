@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -80,3 +80,11 @@ def without_runs(answer: Answer) -> Answer:
         return answer
     light = tuple(replace(batch, runs_ms=None) for batch in answer.measurement.attempts)
     return replace(answer, measurement=replace(answer.measurement, attempts=light))
+
+
+def slowest(answers: Sequence[Answer], statistic: str = "mean") -> Answer:
+    """The answer of the device on which a network takes longest; the first of those that cannot run it, if any."""
+    failed = next((answer for answer in answers if answer.measurement is None), None)
+    if failed is not None:
+        return failed
+    return max(answers, key=lambda answer: answer.measurement.latency_ms(statistic) if answer.measurement else 0.0)

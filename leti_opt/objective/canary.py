@@ -175,6 +175,7 @@ class Canary:
         self._device = device
         self._store = store
         self._identity, self._epoch = identity, epoch
+        self._here = (identity, epoch)
         self.settings = settings
         self.notify = notify
         self.clock, self._sleep = clock, sleep
@@ -266,7 +267,9 @@ class Canary:
             return None
         stored = self._store.find(self._model.key, self._identity, self._epoch)
         # The oldest ones: a band that follows the newest would follow a slow change, too.
-        looks = [_pace_ms(look) for look in stored if look.source is None][-_BAND_LOOKS:]
+        # Those of linked epochs are left out: a twin, or the device before its update, may have another pace.
+        own = [look for look in stored if look.source is None and (look.device, look.epoch) == self._here]
+        looks = [_pace_ms(look) for look in own][-_BAND_LOOKS:]
         return self._band_of(looks) if len(looks) >= self.settings.calibration else None
 
     def _band_of(self, looks_ms: Sequence[float]) -> Band:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -12,7 +12,7 @@ from leti_opt.architecture import Architecture
 from leti_opt.device.device import Device
 from leti_opt.device.measurement import Measurement
 from leti_opt.device.model import MeasurableModel
-from leti_opt.device.open_device import open_device
+from leti_opt.device.open_device import open_devices
 from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.device.run_batch import STATISTICS
 from leti_opt.errors import InfeasibleError, InvalidInputError, InvalidModelError, NotFoundError, did_you_mean
@@ -24,7 +24,7 @@ from leti_opt.network.layer_graph import LayerGraph
 from leti_opt.network.rendering import Renderer, check_renderer
 from leti_opt.objective.answers import Answer, Question, Source, without_runs
 from leti_opt.objective.canary import CanarySettings
-from leti_opt.objective.measuring import MeasuringService
+from leti_opt.objective.pooled import open_service
 from leti_opt.store.cells import cell_alias, cell_model
 from leti_opt.store.latency_store import LatencyStore
 
@@ -73,7 +73,9 @@ class LatencyObjective(Generic[Value]):
     device and store anew where it arrives. What was measured before is answered from the store.
 
     Args:
-        device: a URI such as ``"host-cpu?threads=2"``, or an open device.
+        device: a URI such as ``"host-cpu?threads=2"``, an open device, or several of either: devices that are equal
+            share the work, and of different ones the slowest counts
+            (:class:`~leti_opt.objective.pooled.PooledService`). ``"android:*"`` stands for every phone that is ready.
         build: turns a value into a :class:`~leti_opt.network.layer_graph.LayerGraph`, a ``keras.Model``, the path of
             a ``.tflite`` file or its content.
         store: path or URL of the store, or an open one.
@@ -104,7 +106,7 @@ class LatencyObjective(Generic[Value]):
 
     def __init__(
         self,
-        device: str | Device,
+        device: str | Device | Sequence[str | Device],
         build: Callable[[Value], Any],
         *,
         store: str | Path | LatencyStore = "latency.db",
@@ -132,17 +134,29 @@ class LatencyObjective(Generic[Value]):
         self.penalty_ms = penalty_ms
         self.on_infeasible = on_infeasible
         self.retry_unstable = retry_unstable
-        opened = open_device(device) if isinstance(device, str) else device
-        opened.check_statistic(statistic)
+        opened = _opened(device)
+        for each in opened:
+            each.check_statistic(statistic)
         store = store if isinstance(store, LatencyStore) else LatencyStore(store)
-        self.service = MeasuringService(opened, store, protocol or MeasurementProtocol(), offline, canary)
+        self.service = open_service(opened, store, protocol or MeasurementProtocol(), offline, canary, statistic)
         self._evaluations: list[Evaluation[Value]] = []
         self._lock = threading.Lock()
 
     @property
-    def device(self) -> Device:
+    def devices(self) -> tuple[Device, ...]:
         """What measures."""
-        return self.service.device
+        return tuple(member.device for member in self.service.members)
+
+    @property
+    def device(self) -> Device:
+        """What measures, where it is one device.
+
+        Raises:
+            InvalidInputError: there are several.
+        """
+        if len(self.devices) > 1:
+            raise InvalidInputError(f"this objective has {len(self.devices)} devices; ask for .devices")
+        return self.devices[0]
 
     @property
     def store(self) -> LatencyStore:
@@ -215,11 +229,11 @@ class LatencyObjective(Generic[Value]):
         self.service.settle()
 
     def close(self) -> None:
-        """Release the device, after a last look at its canary. The objective may be called again."""
+        """Release the devices, after a last look at their canaries. The objective may be called again."""
         try:
             self.settle()
         finally:
-            self.device.close()
+            self.service.close()
 
     def latency_ms(self, answer: Answer) -> float:
         """What an answer tells an optimizer: the statistic, the provisional figure or the penalty."""
@@ -242,13 +256,16 @@ class LatencyObjective(Generic[Value]):
         state = {**self.__dict__, "service": None, "_lock": None, "_evaluations": []}
         return {
             **state,
-            "_reopen": (service.device.uri, service.store, service.protocol, service.offline, service.canary),
+            "_reopen": (
+                [member.device.uri for member in service.members],
+                *(service.store, service.protocol, service.offline, service.canary),
+            ),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        uri, store, protocol, offline, canary = state.pop("_reopen")
+        uris, store, protocol, offline, canary = state.pop("_reopen")
         self.__dict__.update(state)
-        self.service = MeasuringService(open_device(uri), store, protocol, offline, canary)
+        self.service = open_service(open_devices(uris), store, protocol, offline, canary, self.statistic)
         self._lock = threading.Lock()
 
 
@@ -256,7 +273,7 @@ class DeviceLatencyObjective(LatencyObjective[Architecture]):
     """Measured latency of a cell, laid out with a network config.
 
     Args:
-        device: a URI such as ``"host-cpu?threads=2"``, or an open device.
+        device: a URI such as ``"host-cpu?threads=2"``, an open device, or several of either.
         network: how cells become networks.
         renderer: the way to a TFLite file: ``"writer"``, ``"converter"``, or ``"auto"``.
         skip_forecast: rules of :func:`~leti_opt.network.gpu_support.gpu_support`. Networks that they forecast not to
@@ -278,7 +295,7 @@ class DeviceLatencyObjective(LatencyObjective[Architecture]):
 
     def __init__(
         self,
-        device: str | Device = "host-cpu",
+        device: str | Device | Sequence[str | Device] = "host-cpu",
         network: NetworkConfig | None = None,
         *,
         renderer: Renderer = "auto",
@@ -311,6 +328,12 @@ class DeviceLatencyObjective(LatencyObjective[Architecture]):
 
     def _graph(self, value: Architecture) -> LayerGraph:
         return build_layer_graph(value, self.network)
+
+
+def _opened(device: str | Device | Sequence[str | Device]) -> list[Device]:
+    named = [device] if isinstance(device, str | Device) else list(device)
+    uris = [each for each in named if isinstance(each, str)]
+    return [*(open_devices(uris) if uris or not named else []), *(each for each in named if isinstance(each, Device))]
 
 
 def cell_question(architecture: Architecture, network: NetworkConfig, renderer: Renderer = "auto") -> Question:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -27,6 +27,7 @@ from leti_opt.errors import (
 from leti_opt.network.cost import network_cost
 from leti_opt.objective.answers import Answer, Question, Source, without_runs
 from leti_opt.objective.canary import Canary, CanarySettings
+from leti_opt.objective.service import LatencyService
 from leti_opt.objective.watch import Watch
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.records import CellAlias
@@ -36,7 +37,7 @@ Built = TypeVar("Built")
 _LOGGER = logging.getLogger("leti_opt")
 
 
-class MeasuringService:
+class MeasuringService(LatencyService):
     """Answers what a network's latency is on one device, and measures only what nobody measured before.
 
     It may be called from several threads: builds overlap, measurements queue for the device, and one network is
@@ -50,8 +51,8 @@ class MeasuringService:
         canary: how the device is watched.
 
     Attributes:
-        counts: answers so far, by ``(source, status)``.
-        notify: called with a line when the device leaves its usual pace, and when it is back.
+        device: what measures.
+        on_withdrawn: told the keys of models whose figures were withdrawn.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class MeasuringService:
         self.offline = offline
         self.canary = canary or CanarySettings()
         self.notify: Callable[[str], None] = _LOGGER.warning
+        self.on_withdrawn: Callable[[Sequence[str]], None] = lambda _keys: None
         self._make_canary: Callable[..., Canary] = Canary
         self._watch: Watch | None = None
         self.counts: Counter[tuple[Source, str]] = Counter()
@@ -77,28 +79,36 @@ class MeasuringService:
         self._lock = threading.Lock()
         self._seen: tuple[DeviceIdentity, DeviceEpoch] | None = None
 
-    def answer(self, question: Question, fresh: bool = False) -> Answer:
-        """The latency of a network.
+    @property
+    def members(self) -> Sequence[MeasuringService]:
+        """Itself."""
+        return (self,)
 
-        Args:
-            question: the network.
-            fresh: measure it again, whatever is known.
+    def known(self, question: Question) -> Answer | None:
+        """What memory or store say of a cell; nothing is built or measured. None where they say nothing.
+
+        A network without an alias has to be built before anything can be found, so that is None, too.
 
         Raises:
-            DeviceError: the device is gone.
-            StoreError: the store cannot be read or written.
-            NotFoundError: offline, and the store does not know it.
+            StoreError: the store cannot be read.
         """
+        alias = question.alias
+        if alias is None:
+            return None
+        known = self._remembered(alias) or self._stored(self.store.resolve(alias), alias)
+        return None if known is None else self._keep(alias, known)
+
+    def answer(self, question: Question, fresh: bool = False) -> Answer:
+        """The latency of a network; see :meth:`LatencyService.answer`."""
         if question.alias is None:
             return self._counted(self._built_and_answered(question, fresh))
         with self._alone(question.alias):
             return self._counted(self._alias_answered(question, question.alias, fresh))
 
     def _alias_answered(self, question: Question, alias: CellAlias, fresh: bool) -> Answer:
-        if not fresh:
-            known = self._remembered(alias) or self._stored(self.store.resolve(alias), alias)
-            if known is not None:
-                return self._keep(alias, known)
+        known = None if fresh else self.known(question)
+        if known is not None:
+            return known
         self._keep_network(question, alias)
         answer = self._built_and_answered(question, fresh)
         self._keep(alias, (self._stored(self.store.resolve(alias), alias) if fresh else None) or answer)
@@ -174,16 +184,18 @@ class MeasuringService:
         return Answer(Source.DEVICE, measurement, provisional=measurement.status == "unstable")
 
     def settle(self) -> None:
-        """Look at the canary after the last measurement; what was measured beside the device's pace is done again.
-
-        Call it at the end of a series of measurements.
-
-        Raises:
-            DeviceError: the device is gone, or does not come back to its pace.
-        """
+        """Look at the canary after the last measurement; see :meth:`LatencyService.settle`."""
         if self._watch is not None:
             with hold(self.device.resources):
                 self._watch.settle()
+
+    def close(self) -> None:
+        """Release the device."""
+        self.device.close()
+
+    def take_for(self, identity: DeviceIdentity, epoch: DeviceEpoch) -> None:
+        """Go by what the device was when it was last seen, as long as it cannot be reached."""
+        self._seen = (identity, epoch)
 
     def current(self, answer: Answer) -> Answer:
         """The answer itself, or the one that replaced it after the canary had left its band."""
@@ -207,11 +219,16 @@ class MeasuringService:
     def _withdraw(self, canary: Canary, reason: str) -> list[str]:
         identity, epoch = self._identity()
         keys = self.store.suspect(identity, epoch, since=canary.good_at, reason=reason)
+        self.forget(keys)
+        self.on_withdrawn(keys)
+        return keys
+
+    def forget(self, model_keys: Sequence[str]) -> None:
+        """Remember these models no more, so that the next question goes to the store."""
         with self._lock:
             for name, known in list(self._memory.items()):
-                if known.measurement is not None and known.measurement.model_key in keys:
+                if known.measurement is not None and known.measurement.model_key in model_keys:
                     del self._memory[name]
-        return keys
 
     def _record(self, model: MeasurableModel, measurement: Measurement, alias: CellAlias | None) -> None:
         cost = None if model.layer_graph is None else network_cost(model.layer_graph)

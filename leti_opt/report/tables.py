@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from leti_opt.device.use import (
+    COOLING,
+    FAILING,
+    INITIALIZATION,
+    TIMED_RUNS,
+    TRANSFER,
+    WAITING_FOR_BUILD,
+    WAITING_FOR_WORK,
+)
 from leti_opt.report.search_report import FrontRow
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from leti_opt.device.pool import DeviceReport
+
+_KINDS_OF_USE = (TIMED_RUNS, INITIALIZATION, TRANSFER, COOLING, WAITING_FOR_BUILD, WAITING_FOR_WORK, FAILING)
 
 
 def front_table(rows: Sequence[FrontRow]) -> Table:
@@ -67,6 +80,24 @@ def latency_text(latency_ms: float, std_ms: float | None, runs: int | None, stat
     made = "runs not known" if runs is None else f"{runs} runs"
     rule = ", rule not checkable" if std_ms is None or runs is None else ""
     return f"{latency_ms:.3f}{spread} ({made}{rule})"
+
+
+def use_table(rows: Sequence[DeviceReport]) -> Table:
+    """What each device of a pool did, and where its seconds went."""
+    kinds = [kind for kind in _KINDS_OF_USE if any(row.seconds.get(kind) for row in rows)]
+    return plain_table(
+        ["device", "state", "done", "failed", *(f"{kind}, s" for kind in kinds)],
+        (
+            [
+                row.uri,
+                row.state,
+                str(row.done),
+                str(row.failed),
+                *(f"{row.seconds.get(kind, 0.0):.1f}" for kind in kinds),
+            ]
+            for row in rows
+        ),
+    )
 
 
 def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import quote
 
@@ -36,6 +37,7 @@ BACKENDS = ("cl", "gl")
 LAYOUTS = ("auto", "resident", "file")
 DEFAULT_DEADLINE_S = 600.0
 _HELP_S = 20.0
+_MOMENTS_S = 5.0
 
 
 class AndroidDevice(Device):
@@ -255,6 +257,19 @@ class AndroidDevice(Device):
             self._guard = Guard(self.phone, self._guard_settings, self.clock, self._sleep, self.phone.notify)
         with self.use.timing(COOLING):
             return self._guard.wait()
+
+    def contact(self) -> None:
+        """Make sure that the same phone as ever answers.
+
+        Raises:
+            PhoneError: it does not, or another phone does.
+        """
+        self.phone.look("looking whether it is back")
+
+    def give_up_soon(self) -> None:
+        """Wait only for moments, from now on, when the phone goes away."""
+        patience = self.phone.patience
+        self.phone.patience = replace(patience, back_within_s=min(patience.back_within_s, _MOMENTS_S))
 
     def operator_times(self, model: MeasurableModel, runs: int) -> tuple[OperatorTime, ...]:
         """Time every operator within the whole network, by benchmark_model's own profiler.

@@ -112,6 +112,19 @@ class Phone:
             self._properties = parse_properties(reply.stdout)
         return self._properties
 
+    def look(self, step: str) -> None:
+        """Connect it again where that is needed, and make sure that it is the same phone.
+
+        Raises:
+            PhoneError: another phone answers at this address, or it has not authorized this computer.
+            PhoneGoneError: nothing answers.
+        """
+        try:
+            self._connect_again()
+            self.contact(step)
+        except AttemptError as error:
+            raise PhoneGoneError(self.address, step, str(error), "restart the phone if this goes on") from error
+
     def contact(self, step: str) -> None:
         """Make sure that the same phone as ever is there.
 
@@ -234,9 +247,8 @@ class Phone:
         deadline = began + self.patience.back_within_s
         while True:
             try:
-                self._connect_again()
-                self.contact(step)
-            except (PhoneGoneError, AttemptError) as error:
+                self.look(step)
+            except PhoneGoneError as error:
                 if self._clock() >= deadline:
                     raise PhoneGoneError(
                         self.address,
@@ -296,8 +308,7 @@ class Phone:
 
     def _make_contact(self) -> None:
         if self._serial is None:
-            self._connect_again()
-            self.contact("first contact")
+            self.look("first contact")
 
     def _shell(self, command: str, step: str, deadline_s: float, is_attempt: bool = False) -> ShellResult:
         try:

@@ -1,0 +1,298 @@
+"""Several devices behind one service: those that agree share the work, different ones each get all of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity
+from leti_opt.device.model import MeasurableModel
+from leti_opt.device.pool import DevicePool, DeviceReport, PoolPatience
+from leti_opt.device.protocol import MeasurementProtocol
+from leti_opt.errors import DeviceError, InvalidDeviceUriError
+from leti_opt.objective.answers import Answer, Question, Source, slowest
+from leti_opt.objective.canary import CanarySettings
+from leti_opt.objective.measuring import MeasuringService
+from leti_opt.objective.service import LatencyService
+from leti_opt.objective.twins import Twins
+from leti_opt.store.latency_store import LatencyStore
+
+_LOGGER = logging.getLogger("leti_opt")
+
+
+class PooledService(LatencyService):
+    """Answers from several devices at once.
+
+    Devices of one identity (two phones of a model) share the work as soon as they are shown to agree. Where there are
+    different ones, each measures every network, and the answer is the slowest of theirs: a network that meets a limit
+    there meets it on all. What each took is in the store.
+
+    A device that fails is set aside. Its work goes to its twins or waits, and it takes part again when it is back.
+
+    Args:
+        devices: two or more.
+        store: what remembers.
+        protocol: when a measurement holds.
+        offline: answer from the store alone; no device is contacted.
+        canary: how each device is watched.
+        statistic: the figure by which the slowest is told.
+        patience: with devices that fail.
+
+    Raises:
+        InvalidDeviceUriError: one device is named twice.
+
+    >>> from leti_opt.device.open_device import open_device
+    >>> devices = [open_device("replay:formula?seed=1"), open_device("replay:formula?seed=2")]
+    >>> service = PooledService(devices, LatencyStore(":memory:"), MeasurementProtocol())
+    >>> len(service.kinds)
+    2
+    >>> service.close()
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        store: LatencyStore,
+        protocol: MeasurementProtocol,
+        offline: bool = False,
+        canary: CanarySettings | None = None,
+        statistic: str = "mean",
+        patience: PoolPatience | None = None,
+    ) -> None:
+        _refuse_twice([device.uri for device in devices])
+        self.store, self.protocol, self.offline = store, protocol, offline
+        self.canary = canary or CanarySettings()
+        self.statistic = statistic
+        self.patience = patience
+        self.counts: Counter[tuple[Source, str]] = Counter()
+        self.notify: Callable[[str], None] = _LOGGER.warning
+        self._members = tuple(MeasuringService(device, store, protocol, offline, canary) for device in devices)
+        for member in self._members:
+            member.notify = lambda line, uri=member.device.uri: self._notified(f"{uri}: {line}")  # type: ignore[misc]
+            member.on_withdrawn = self._forget
+        self._away: set[int] = set()
+        self._kinds: tuple[Twins, ...] | None = None
+        self._pool: DevicePool | None = None
+        self._answers: dict[str, dict[DeviceIdentity, Answer]] = {}
+        self._busy: dict[object, threading.Lock] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def members(self) -> Sequence[MeasuringService]:
+        """The services of the single devices, in the order in which they were named."""
+        return self._members
+
+    @property
+    def kinds(self) -> tuple[Twins, ...]:
+        """The different devices, each with its twins. The devices are contacted at the first call.
+
+        Raises:
+            DeviceError: one cannot be reached, and the store has never seen it.
+        """
+        with self._lock:
+            if self._kinds is None:
+                self._introduce()
+                by_identity: dict[DeviceIdentity, dict[int, MeasuringService]] = {}
+                for place, member in enumerate(self._members):
+                    by_identity.setdefault(member.identity, {})[place] = member
+                self._kinds = tuple(Twins(twins, self.statistic, self._notified) for twins in by_identity.values())
+            return self._kinds
+
+    @property
+    def identity(self) -> DeviceIdentity:
+        """The devices' common identity, or one that names all of them."""
+        found = [twins.identity for twins in self.kinds]
+        if len(found) == 1:
+            return found[0]
+        return DeviceIdentity(
+            kind="pool",
+            hardware=f"slowest of {'; '.join(identity.name for identity in found)}",
+            runtime="; ".join(dict.fromkeys(identity.runtime for identity in found)),
+            runner="; ".join(dict.fromkeys(identity.runner for identity in found)),
+            delegate="",
+            origin=next((identity.origin for identity in found if identity.origin != "measured"), "measured"),
+        )
+
+    @property
+    def epoch(self) -> DeviceEpoch:
+        """System builds and drivers of all devices. Units are left out: a twin more or less changes no figure."""
+        _ = self.kinds
+        epochs = [member.epoch for member in self._members]
+        builds, drivers = (sorted({getattr(epoch, name) for epoch in epochs}) for name in ("system_build", "driver"))
+        return DeviceEpoch("; ".join(builds), "; ".join(filter(None, drivers)))
+
+    def submit(self, question: Question, fresh: bool = False) -> dict[DeviceIdentity, Future[Answer]]:
+        """Ask each kind of device; the futures have the answers.
+
+        Raises:
+            DeviceError: a device cannot be reached at the first call, and the store has never seen it.
+        """
+        once = replace(question, build=_Once(question.build))
+        pool = self._running()
+        return {twins.identity: twins.submit(pool, once, fresh) for twins in self.kinds}
+
+    def answer(self, question: Question, fresh: bool = False) -> Answer:
+        """The latency on the slowest device, or why one of them cannot run the network."""
+        with self._alone(question.alias or question.name):
+            if self.offline:
+                found = {twins.identity: _any(twins).answer(question, fresh) for twins in self.kinds}
+            else:
+                found = {identity: future.result() for identity, future in self.submit(question, fresh).items()}
+        answer = slowest(list(found.values()), self.statistic)
+        with self._lock:
+            self.counts[answer.source, answer.status] += 1
+            for one in found.values():
+                if one.measurement is not None:
+                    self._answers.setdefault(one.measurement.model_key, {}).update(found)
+        return answer
+
+    def current(self, answer: Answer) -> Answer:
+        """The answer itself, or what its devices found when they measured the network again."""
+        measurement = answer.measurement
+        if measurement is None:
+            return answer
+        with self._lock:
+            found = self._answers.get(measurement.model_key)
+        if found is None:
+            return answer
+        newer = [self._current_of(one) for one in found.values()]
+        return (
+            slowest(newer, self.statistic)
+            if any(a is not b for a, b in zip(newer, found.values(), strict=True))
+            else answer
+        )
+
+    def settle(self) -> None:
+        """Look at each device's canary once more. A device that is away now keeps what it measured, and says so."""
+        pool = self._pool
+        if pool is None:
+            return
+        settled = {
+            member: pool.submit(lambda _device, member=member: member.settle(), [place], is_patient=False)  # type: ignore[misc]
+            for place, member in enumerate(self._members)
+            if pool.state(place) == "ready"
+        }
+        for place, member in enumerate(self._members):
+            try:
+                if member not in settled:
+                    raise DeviceError(f"{member.device.uri} is {pool.state(place)}")
+                settled[member].result()
+            except DeviceError as error:
+                self._notified(f"{error}; nobody looked whether its last figures were measured at its usual pace")
+
+    def report(self) -> list[DeviceReport]:
+        """What became of each device's time."""
+        return [] if self._pool is None else self._pool.report()
+
+    def close(self) -> None:
+        """Finish what is in progress and release the devices. The service may be used again."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+        for member in self._members:
+            member.close()
+
+    def _running(self) -> DevicePool:
+        with self._lock:
+            _ = self.kinds
+            if self._pool is None:
+                devices = [member.device for member in self._members]
+                for device in devices:
+                    device.give_up_soon()
+                self._pool = DevicePool(devices, self.patience, self._notified, self._away)
+            return self._pool
+
+    def _introduce(self) -> None:
+        """Ask all devices at once what they are; one that is away is taken for what the store knows of it."""
+        if self.offline:
+            return
+        with ThreadPoolExecutor(len(self._members), thread_name_prefix="introduce") as asking:
+            asked = [asking.submit(_introduced, member) for member in self._members]
+        for place, (member, future) in enumerate(zip(self._members, asked, strict=True)):
+            error = future.exception()
+            if not isinstance(error, DeviceError):
+                future.result()
+                continue
+            known = self.store.device_of(member.device.uri)
+            if known is None:
+                raise error
+            member.take_for(*known)
+            self._away.add(place)
+            self._notified(f"{member.device.uri} is set aside: {error}")
+        owners: dict[str, str] = {}
+        for place, member in enumerate(self._members):
+            for resource in () if place in self._away else sorted(member.device.resources):
+                other = owners.setdefault(resource, member.device.uri)
+                if resource.startswith("android:") and other.partition("/")[0] != member.device.uri.partition("/")[0]:
+                    raise InvalidDeviceUriError(f"{other} and {member.device.uri} lead to one phone; name it once")
+
+    def _current_of(self, answer: Answer) -> Answer:
+        measurement = answer.measurement
+        if measurement is None:
+            return answer
+        here = (measurement.device, measurement.epoch)
+        owner = next((one for one in self._members if (one.identity, one.epoch) == here), None)
+        return answer if owner is None else owner.current(answer)
+
+    def _forget(self, model_keys: Sequence[str]) -> None:
+        for member in self._members:
+            member.forget(model_keys)
+
+    def _notified(self, line: str) -> None:
+        self.notify(line)
+
+    def _alone(self, key: object) -> threading.Lock:
+        with self._lock:
+            return self._busy.setdefault(key, threading.Lock())
+
+
+def open_service(
+    devices: Sequence[Device],
+    store: LatencyStore,
+    protocol: MeasurementProtocol,
+    offline: bool = False,
+    canary: CanarySettings | None = None,
+    statistic: str = "mean",
+) -> LatencyService:
+    """What answers for one device, or for several."""
+    if len(devices) == 1:
+        return MeasuringService(devices[0], store, protocol, offline, canary)
+    return PooledService(devices, store, protocol, offline, canary, statistic)
+
+
+class _Once:
+    """A build that is made once, by whichever thread comes first; an exception is everybody's."""
+
+    def __init__(self, build: Callable[[], MeasurableModel]) -> None:
+        self._build = build
+        self._future: Future[MeasurableModel] = Future()
+        self._lock = threading.Lock()
+
+    def __call__(self) -> MeasurableModel:
+        with self._lock:
+            if not self._future.done():
+                try:
+                    self._future.set_result(self._build())
+                except Exception as error:  # noqa: BLE001  # kept for all who ask, and raised for each below
+                    self._future.set_exception(error)
+        return self._future.result()
+
+
+def _introduced(member: MeasuringService) -> tuple[DeviceIdentity, DeviceEpoch]:
+    _ = member.device.resources
+    return member.identity, member.epoch
+
+
+def _any(twins: Twins) -> MeasuringService:
+    return next(iter(twins.members.values()))
+
+
+def _refuse_twice(uris: Sequence[str]) -> None:
+    twice = sorted({uri for uri in uris if uris.count(uri) > 1})
+    if twice:
+        raise InvalidDeviceUriError(f"the device {twice[0]} is named twice; name it once")
