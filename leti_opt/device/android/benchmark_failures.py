@@ -22,41 +22,56 @@ _SIGNALS = {
 }
 
 _NO_PROGRAM = re.compile(
-    r"not executable:.*|CANNOT LINK EXECUTABLE.*|.*benchmark_model: (?:inaccessible or not found|Permission denied|"
-    r"No such file or directory|can't execute.*|Exec format error)|"
-    r"Unconsumed cmdline flags: .*"
+    r"not executable:|CANNOT LINK EXECUTABLE|only position independent executables|"
+    r"(?:benchmark_model|taskset|timeout): (?:inaccessible or not found|not found|Permission denied|"
+    r"No such file or directory|can't execute|Exec format error)|"
+    r"Unconsumed cmdline flags: "
 )
 _NO_DELEGATE = re.compile(
-    r".*(?:acceleration is unsupported on this platform|Failed to load OpenCL library|"
+    r"acceleration is unsupported on this platform|Failed to load OpenCL library|"
+    r"Going to apply 0 delegates|"
     r"NNAPI (?:accelerator|delegate).*(?:not (?:found|available|supported)|unsupported)|"
-    r"Could not find the specified NNAPI accelerator).*"
+    r"Could not find the specified NNAPI accelerator"
 )
-_NO_FILE = re.compile(
-    r".*(?:Could not open '|No such file or directory: ?|Failed to initialize model loader with path).*"
-)
+_NO_OPENCL = re.compile(r"Can not open OpenCL library")
+_NO_FILE = re.compile(r"Could not open '|No such file or directory: ?|Failed to initialize model loader with path")
+_PASSING = re.compile(r"ANEURALNETWORKS_(?:DEAD_OBJECT|\w+_TRANSIENT)")
 _NO_MEMORY = re.compile(
-    r".*(?:Failed to allocate (?:tensors|device memory)|std::bad_alloc|OUT_OF_(?:HOST_)?(?:MEMORY|RESOURCES)|"
-    r"CL_(?:MEM_OBJECT_ALLOCATION_FAILURE|OUT_OF_RESOURCES|OUT_OF_HOST_MEMORY)|Out of memory).*",
+    r"Failed to allocate device memory|std::bad_alloc|OUT_OF_(?:HOST_)?(?:MEMORY|RESOURCES)|"
+    r"MEM_OBJECT_ALLOCATION_FAILURE|Memory object allocation failure|Out of (?:host )?memory|Out of resources",
     re.IGNORECASE,
 )
+_FAILED_RUN = re.compile(r"failed to invoke|\bRun failed\b")
 _NO_OPERATOR = re.compile(
-    r".*(?:Encountered (?:an )?unresolved custom op|Didn't find op for builtin opcode|"
-    r"Failed to (?:load|build) (?:the )?model|Failed to (?:initialize|construct) the? ?interpreter|"
-    r"Failed to apply .*delegate|failed to prepare|failed to invoke|Op builtin_code out of range).*",
+    r"Encountered (?:an )?unresolved custom op|Didn't find op for builtin opcode|"
+    r"Failed to (?:load|build|compile) (?:the )?model|Failed to (?:initialize|construct) the? ?interpreter|"
+    r"Failed to apply .*delegate|failed to prepare|failed to invoke|Run failed|Op builtin_code out of range|"
+    r"Failed to allocate tensors",
     re.IGNORECASE,
 )
+_Reason = tuple[re.Pattern[str], type[AttemptError | InfeasibleError], str]
+_FIRST_REASONS: tuple[_Reason, ...] = (
+    (_NO_FILE, AttemptError, "benchmark_model cannot open the network"),
+    (_PASSING, AttemptError, "benchmark_model lost its driver"),
+    (_NO_MEMORY, InfeasibleError, "out of memory"),
+)
+_LAST_REASONS: tuple[_Reason, ...] = ((_NO_OPERATOR, InfeasibleError, "refused by the runtime"),)
 _REFUSED_OPERATORS = re.compile(
     r"Following operations are not supported by \S+ delegate:\n((?:(?!.*operations will run).+\n?)*)", re.MULTILINE
 )
+# What is said of XNNPACK, the CPU's own delegate, says nothing of GPU or NPU.
 _PARTLY = re.compile(
-    r".*(?:Disallowed CPU fallback detected|will be partially executed by the delegate|"
-    r"will not be executed by the delegate|is not (?:fully|completely) (?:delegated|accelerated)).*"
+    r"^(?!.*XNNPACK).*(?:Disallowed CPU fallback detected|will be partially executed by the delegate|"
+    r"will not be executed by the delegate|is not (?:fully|completely) (?:delegated|accelerated)|"
+    r"Some ops are not accelerated|Created 0 GPU delegate kernels)"
 )
-_WHOLE = re.compile(r"model graph will be completely executed by the delegate|is fully accelerated")
+_WHOLE = re.compile(
+    r"^(?!.*XNNPACK).*(?:model graph will be completely executed by the delegate|is fully accelerated)", re.MULTILINE
+)
 _REPLACING = re.compile(
     r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((\w+)\) node, yielding (\d+) partitions"
 )
-_BACKEND = re.compile(r"Initialized Open(CL|GL)-based API")
+_BACKEND = re.compile(r"(?:(?:Initialized|Falling back to|Using) Open|with delegate \(LITERT_)(CL|GL)\b")
 _FAILED = "Benchmarking failed."
 _XNNPACK = "TfLiteXNNPackDelegate"
 
@@ -92,36 +107,34 @@ def check_failure(text: str, exit_code: int, options: RunOptions) -> None:
     if exit_code > _BY_SIGNAL:
         how = "killed, as Android does when memory runs out" if exit_code == _KILLED else _SIGNALS.get(exit_code, "")
         raise AttemptError(f"benchmark_model ended with status {exit_code} ({how or 'by a signal'}): {_end(text)}")
+    failed = exit_code != 0 or _FAILED in text or bool(_FAILED_RUN.search(text))
+    if options.unit != "cpu":
+        _check_backend(text, options)
+        _check_unit(text, options, failed)
+    if failed:
+        _raise_first(text, _FIRST_REASONS)
     if options.unit != "cpu":
         _check_refusal(text, options)
-    if exit_code == 0 and _FAILED not in text:
-        return
-    if _line(_NO_FILE, text):
-        raise AttemptError(f"benchmark_model cannot open the network: {_line(_NO_FILE, text)}")
-    for pattern, meaning in ((_NO_MEMORY, "out of memory"), (_NO_OPERATOR, "refused by the runtime")):
-        reason = _line(pattern, text)
-        if reason:
-            raise InfeasibleError(f"{meaning}: {reason}")
-    raise AttemptError(f"benchmark_model ended with status {exit_code}: {_end(text)}")
+    if failed:
+        _raise_first(text, _LAST_REASONS)
+        raise AttemptError(f"benchmark_model ended with status {exit_code}: {_end(text)}")
 
 
 def check_delegation(text: str, options: RunOptions) -> Delegation | None:
     """What the delegate said, of a start that did not fail; None on a CPU.
 
     Raises:
-        DeviceError: the backend that ran is not the one that was asked for, or none ran at all.
+        InfeasibleError: the delegate left a part of the network to the CPU.
+        DeviceError: nothing says that a delegate ran.
     """
     if options.unit == "cpu":
         return None
     replacing = [match for match in _REPLACING.finditer(text) if match[3] != _XNNPACK]
-    backends = {match[1].lower() for match in _BACKEND.finditer(text)}
-    if backends and options.backend and backends != {options.backend}:
-        raise DeviceError(
-            f"the GPU ran through {'/'.join(sorted(backends))}, not {options.backend} as asked: the phone fell back; "
-            f"write ?delegate={sorted(backends)[0]}"
-        )
+    for match in replacing:
+        if match[1] != match[2]:
+            raise InfeasibleError(f"not fully delegated to the {options.unit}: {match[1]} of {match[2]} operators")
     taken = replacing[-1] if replacing else None
-    if not _WHOLE.search(text) and not (taken and taken[1] == taken[2]):
+    if taken is None and not _WHOLE.search(text):
         raise DeviceError(
             f"nothing says that the {options.unit} ran the network, so its figures may be the CPU's: {_end(text)}; "
             "use a benchmark_model with that delegate (?binary=)"
@@ -132,14 +145,41 @@ def check_delegation(text: str, options: RunOptions) -> Delegation | None:
         nodes=int(taken[2]) if taken else None,
         delegated=int(taken[1]) if taken else None,
         partitions=int(taken[4]) if taken else None,
-        backend=next(iter(backends), ""),
+        backend=next(iter(_backends(text)), ""),
     )
 
 
-def _check_refusal(text: str, options: RunOptions) -> None:
-    missing = _line(_NO_DELEGATE, text)
+def _raise_first(text: str, reasons: tuple[_Reason, ...]) -> None:
+    for pattern, error, meaning in reasons:
+        found = _line(pattern, text)
+        if found:
+            raise error(f"{meaning}: {found}")
+
+
+def _backends(text: str) -> set[str]:
+    return {match[1].lower() for match in _BACKEND.finditer(text)}
+
+
+def _check_backend(text: str, options: RunOptions) -> None:
+    """A phone that fell back from OpenCL to OpenGL is at fault, whatever the other backend makes of the network."""
+    others = sorted(_backends(text) - {options.backend})
+    if others and options.backend:
+        raise DeviceError(
+            f"the GPU ran through {'/'.join(others)}, not {options.backend} as asked: the phone fell back; "
+            f"write ?delegate={others[0]}"
+        )
+
+
+def _check_unit(text: str, options: RunOptions, failed: bool) -> None:
+    unloaded = re.compile(rf"{options.unit.upper()} accelerator could not be loaded")
+    missing = _line(_NO_DELEGATE, text) or _line(unloaded, text)
+    if not missing and failed and options.backend == "cl":
+        missing = _line(_NO_OPENCL, text)
     if missing:
         raise DeviceError(f"this phone or program has no {options.unit}: {missing}")
+
+
+def _check_refusal(text: str, options: RunOptions) -> None:
     partly = _line(_PARTLY, text)
     if not partly:
         return

@@ -131,7 +131,7 @@ def command(
         "report_peak_memory_footprint": "true",
     }
     if profile_file is not None:
-        wished["enable_op_profiling"] = "true"
+        wished |= {"enable_op_profiling": "true", "use_profiler": "true"}
         if profile_file:
             wished |= {"op_profiling_output_mode": "csv", "op_profiling_output_file": profile_file}
     flags |= {name: value for name, value in wished.items() if name in binary.flags}
@@ -141,15 +141,22 @@ def command(
 
 def _unit_flags(binary: Binary, options: RunOptions) -> dict[str, str]:
     """Flags that say where to run; a build has to know all of them."""
+    # LiteRT's program uses the CPU, too, unless told otherwise, and aborts if the delegate is to run everything.
+    cpu = {"use_cpu": "true" if options.unit == "cpu" else "false"} if "use_cpu" in binary.flags else {}
     if options.unit == "cpu":
-        return {"use_cpu": "true"} if binary.dialect == "litert" and "use_cpu" in binary.flags else {}
+        return cpu
     loss = "true" if options.precision_loss else "false"
     if options.unit == "gpu":
-        flags = {"use_gpu": "true", "gpu_precision_loss_allowed": loss, "gpu_backend": options.backend}
+        precision = "allow_fp16" if _names_precision_otherwise(binary) else "gpu_precision_loss_allowed"
+        flags = {**cpu, "use_gpu": "true", precision: loss, "gpu_backend": options.backend}
         return {**flags, "require_full_delegation": "true"}
     if binary.dialect == "litert":
-        return {"use_npu": "true", "require_full_delegation": "true"}
+        return {**cpu, "use_npu": "true", "require_full_delegation": "true"}
     flags = {"use_nnapi": "true", "nnapi_allow_fp16": loss, "require_full_delegation": "true"}
     if options.accelerator:
         flags["nnapi_accelerator_name"] = options.accelerator
     return flags
+
+
+def _names_precision_otherwise(binary: Binary) -> bool:
+    return binary.dialect == "litert" and "gpu_precision_loss_allowed" not in binary.flags

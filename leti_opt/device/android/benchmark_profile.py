@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
 
 from leti_opt.device.operator_time import OperatorTime
 from leti_opt.errors import AttemptError
 
 METHOD = "benchmark_model's own profiler, within the whole network; profiling itself takes some of the time"
 
-_SECTION = "Run Order"
-_NEXT_SECTION = re.compile(r"Top by Computation Time|Summary by node type|Number of nodes executed")
-_TYPES = ("node type", "[node type]")
-_NAMED = re.compile(r"^\[(.*)\](?::\d+)?$", re.DOTALL)
+_SECTION = re.compile(r"^.*=+ Run Order =+[ \t]*$", re.MULTILINE)
+_HEADING = re.compile(
+    r"(?P<other>^.*Subgraph \(index.*|Profiling Info for Benchmark Initialization)|(?P<delegate>^Delegate internal)|"
+    r"(?P<runs>Profiling Info for Regular Benchmark Runs|^Primary graph)",
+    re.MULTILINE,
+)
+_DELEGATE = re.compile(r"^Delegate internal", re.MULTILINE)
+_AFTER_ROWS = re.compile(r"\s*$|=+ |Number of nodes executed")
+_EXECUTED = re.compile(r"^Number of nodes executed: (\d+)$", re.MULTILINE)
+_NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|nan|inf)%?")
+_TIME = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+_NAMED = re.compile(r"\[(.*)\](?::\d+)?", re.DOTALL)
+_ALL_OF_IT = 99.9
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table as it is printed; its first column is the operator's type, its last one the name of what it writes."""
+
+    columns: list[str]
+    rows: list[list[str]]
 
 
 def read_profile(text: str) -> tuple[OperatorTime, ...]:
     r"""Read the table of operators in the order of execution, as text or as CSV.
 
-    Both begin with a line that names their columns; builds differ in which they have. Of several tables (one for the
-    initialization, one for the runs) the last counts.
+    Both begin with a line that names their columns; builds differ in which they have. Of several tables the last one
+    of the runs counts, not that of the initialization; where a delegate ran the network as one operator, the
+    delegate's own.
 
     Raises:
         AttemptError: there is no such table, or it was cut short.
@@ -30,46 +49,80 @@ def read_profile(text: str) -> tuple[OperatorTime, ...]:
     >>> [(time.operator, time.latency_ms) for time in read_profile(table)]
     [('CONV_2D', 1.5), ('ADD', 0.5)]
     """
-    tables = list(_tables(text.replace("\r\n", "\n")))
-    if not tables:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    runs, delegate = None, None
+    for part, table_text in _parts(text[: text.rfind("\n") + 1]):
+        if part == "runs":
+            runs, delegate = table_text, None
+        elif part == "delegate":
+            delegate = table_text
+    if runs is None:
         end = " | ".join(text.split("\n")[-3:])[-200:]
         raise AttemptError(f"benchmark_model's profile has no table of operators ({end}); is profiling built in?")
-    columns, rows = tables[-1]
-    average = next((columns.index(name) for name in ("avg_ms", "[avg ms]", "avg ms") if name in columns), None)
-    name_at = next((columns.index(name) for name in ("name", "[name]") if name in columns), None)
-    if average is None or name_at is None:
-        raise AttemptError(f"benchmark_model's profile has the columns {', '.join(columns)}, none of which is avg_ms")
-    return tuple(_operator(place, row, average, name_at) for place, row in enumerate(rows))
+    table = _table(runs)
+    if len(table.rows) == 1 and _DELEGATE.search(runs):
+        if delegate is None:
+            raise AttemptError("benchmark_model's profile was cut short: the delegate's own operators are missing")
+        table = _table(delegate)
+    average = table.columns.index("avg_ms")
+    return tuple(_operator(place, row, average) for place, row in enumerate(table.rows))
 
 
-def _operator(place: int, row: list[str], average: int, name_at: int) -> OperatorTime:
-    # A tensor's name may hold commas; it is the last column.
-    name = ", ".join(row[name_at:]).strip()
-    named = _NAMED.match(name)
-    try:
-        latency_ms = float(row[average])
-    except (ValueError, IndexError) as error:
-        raise AttemptError(f"benchmark_model's profile has an operator without a time: {', '.join(row)}") from error
-    return OperatorTime(place, row[0], named[1] if named else name, latency_ms, stable=True)
+def _parts(text: str) -> Iterator[tuple[str, str]]:
+    """What each table is about, and its text up to the next one."""
+    places = [(match.start(), match.end()) for match in _SECTION.finditer(text)]
+    for (start, end), (until, _) in pairwise([*places, (len(text), len(text))]):
+        headings = list(_HEADING.finditer(text, 0, start))
+        yield (headings[-1].lastgroup or "") if headings else "runs", text[end:until]
 
 
-def _tables(text: str) -> Iterator[tuple[list[str], list[list[str]]]]:
-    lines = iter(text.split("\n"))
-    for line in lines:
-        if _SECTION not in line:
-            continue
-        columns = _cells(next(lines, ""))
-        if not columns or columns[0] not in _TYPES:
-            continue
-        rows = []
-        for row in lines:
-            if not row.strip() or _NEXT_SECTION.search(row) or row.startswith("==="):
-                break
-            rows.append(_cells(row))
-        yield columns, rows
+def _table(text: str) -> _Table:
+    _, header, *lines = [*text.split("\n"), ""]
+    columns = _columns(header)
+    if columns[0] != "node type" or "avg_ms" not in columns or columns[-1] != "name":
+        raise AttemptError(
+            f"benchmark_model's profile has the columns {', '.join(columns)}; there is no avg_ms or name"
+        )
+    printed = list(takewhile(lambda line: not _AFTER_ROWS.match(line), lines))
+    rows = [_cells(line, len(columns), tabs="\t" in header) for line in printed]
+    executed = _EXECUTED.search(text)
+    # split() leaves one empty line where the text ends, and one was added.
+    is_whole = len(printed) < len(lines) - 2 or _adds_up(columns, rows)
+    if not rows or not is_whole or (executed and int(executed[1]) != len(rows)):
+        expected = f" of {executed[1]}" if executed else ""
+        raise AttemptError(f"benchmark_model's profile was cut short: {len(rows)}{expected} operators")
+    return _Table(columns, rows)
 
 
-def _cells(line: str) -> list[str]:
-    """Cells of a line of either form: separated by commas, or by tabs."""
-    separator = "\t" if "\t" in line and "," not in line else ","
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
+def _adds_up(columns: list[str], rows: list[list[str]]) -> bool:
+    """Whether the shares of the time, up to the last row, are all of it."""
+    return bool(rows) and "cdf%" in columns and float(rows[-1][columns.index("cdf%")].rstrip("%")) >= _ALL_OF_IT
+
+
+def _operator(place: int, row: list[str], average: int) -> OperatorTime:
+    if not _TIME.fullmatch(row[average]):
+        raise AttemptError(f"benchmark_model's profile has an operator without a time: {', '.join(row)}")
+    named = _NAMED.fullmatch(row[-1])
+    return OperatorTime(place, row[0], named[1] if named else row[-1], float(row[average]), stable=True)
+
+
+def _columns(header: str) -> list[str]:
+    """Names of the columns, in the spelling of the CSV."""
+    cells = header.strip().split("\t" if "\t" in header else ",")
+    return [re.sub(r"^avg ms$", "avg_ms", cell.strip().strip("[]").lower()) for cell in cells]
+
+
+def _cells(line: str, count: int, tabs: bool) -> list[str]:
+    """Cells of a row; with commas between them, type and name, which hold commas, too, are what is around the numbers.
+
+    Raises:
+        AttemptError: it is not a row.
+    """
+    cells = [cell.strip() for cell in line.strip().split("\t")] if tabs else line.strip().split(", ")
+    numbers = count - 2
+    for first in range(1, len(cells) - numbers):
+        if all(_NUMBER.fullmatch(cell) for cell in cells[first : first + numbers]):
+            between = "\t" if tabs else ", "
+            kind, name = between.join(cells[:first]), between.join(cells[first + numbers :])
+            return [kind, *cells[first : first + numbers], name]
+    raise AttemptError(f"benchmark_model's profile has a line that is no operator: {line.strip()}")
