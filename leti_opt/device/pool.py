@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -71,10 +71,10 @@ class DeviceReport:
 
 @dataclass(eq=False)
 class _Task:
-    """A piece of work, and the places of the devices that may do it."""
+    """A piece of work, and the places of the devices that may do it now."""
 
     work: Callable[[Device], Any]
-    among: frozenset[int]
+    among: Callable[[], Collection[int]]
     prepare: Callable[[], object] | None
     is_patient: bool
     future: Future[Any] = field(default_factory=Future)
@@ -145,7 +145,7 @@ class DevicePool:
     def submit(
         self,
         work: Callable[[Device], Result],
-        among: Iterable[int],
+        among: Collection[int] | Callable[[], Collection[int]],
         prepare: Callable[[], object] | None = None,
         is_patient: bool = True,
     ) -> Future[Result]:
@@ -153,7 +153,7 @@ class DevicePool:
 
         Args:
             work: called in the thread of the device that takes it.
-            among: places of the devices that may do it.
+            among: places of the devices that may do it; a function where that may change (then call :meth:`wake`).
             prepare: called ahead in another thread, so that no device waits for a build. What it raises is left for
                 ``work`` to find.
             is_patient: False to end with the first device's fault in place of waiting for a device.
@@ -161,7 +161,7 @@ class DevicePool:
         Returns:
             The future: ``work``'s result, or its exception. A DeviceError says that no device could do it.
         """
-        task = _Task(work, frozenset(among), prepare, is_patient)
+        task = _Task(work, among if callable(among) else lambda: among, prepare, is_patient)
         with self._changed:
             if self._closed:
                 raise InvalidInputError("this pool is closed; open another one")
@@ -170,6 +170,11 @@ class DevicePool:
             self._changed.notify_all()
         self._end_stranded()
         return task.future
+
+    def wake(self) -> None:
+        """Look again who may do what is queued."""
+        with self._changed:
+            self._changed.notify_all()
 
     def state(self, place: int) -> State:
         """Whether a device is ready, away, or left out."""
@@ -224,7 +229,7 @@ class DevicePool:
         """The first task that this device may do; None once the pool is closed."""
         with seat.device.use.timing(WAITING_FOR_WORK), self._changed:
             while not self._closed:
-                task = next((task for task in self._queue if seat.place in task.among), None)
+                task = next((task for task in self._queue if seat.place in task.among()), None)
                 if task is None:
                     self._changed.wait()
                     continue
@@ -296,12 +301,12 @@ class DevicePool:
             for task in stranded:
                 self._queue.remove(task)
         for task in stranded:
-            faults = [fault for place in sorted(task.among) if (fault := self._seats[place].fault) is not None]
+            faults = [fault for place in sorted(task.among()) if (fault := self._seats[place].fault) is not None]
             _end(task, faults[-1] if faults else DeviceError("none of the devices can be reached; connect one"))
 
     def _may_be_done(self, task: _Task) -> bool:
         oldest = self._clock() - self.patience.back_within_s
-        seats = [self._seats[place] for place in task.among]
+        seats = [self._seats[place] for place in task.among()]
         return any(seat.state == "ready" or (seat.state == "away" and seat.away_since > oldest) for seat in seats)
 
     def _build_ahead(self) -> None:

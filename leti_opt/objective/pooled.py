@@ -131,9 +131,13 @@ class PooledService(LatencyService):
         Raises:
             DeviceError: a device cannot be reached at the first call, and the store has never seen it.
         """
-        once = replace(question, build=_Once(question.build))
+        once = _Once(question.build)
+        asked = replace(question, build=once)
         pool = self._running()
-        return {twins.identity: twins.submit(pool, once, fresh) for twins in self.kinds}
+        futures = {twins.identity: twins.submit(pool, asked, fresh) for twins in self.kinds}
+        for future in futures.values():
+            future.add_done_callback(lambda _: once.drop() if all(one.done() for one in futures.values()) else None)
+        return futures
 
     def answer(self, question: Question, fresh: bool = False) -> Answer:
         """The latency on the slowest device, or why one of them cannot run the network."""
@@ -266,21 +270,28 @@ def open_service(
 
 
 class _Once:
-    """A build that is made once, by whichever thread comes first; an exception is everybody's."""
+    """A build that is made once for all who ask at the time; an exception is everybody's."""
 
     def __init__(self, build: Callable[[], MeasurableModel]) -> None:
         self._build = build
-        self._future: Future[MeasurableModel] = Future()
+        self._made: Future[MeasurableModel] | None = None
         self._lock = threading.Lock()
 
     def __call__(self) -> MeasurableModel:
         with self._lock:
-            if not self._future.done():
+            if self._made is None:
+                self._made = Future()
                 try:
-                    self._future.set_result(self._build())
+                    self._made.set_result(self._build())
                 except Exception as error:  # noqa: BLE001  # kept for all who ask, and raised for each below
-                    self._future.set_exception(error)
-        return self._future.result()
+                    self._made.set_exception(error)
+            made = self._made
+        return made.result()
+
+    def drop(self) -> None:
+        """Give the memory back; a device that is late builds it again."""
+        with self._lock:
+            self._made = None
 
 
 def _introduced(member: MeasuringService) -> tuple[DeviceIdentity, DeviceEpoch]:

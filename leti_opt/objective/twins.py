@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from itertools import combinations
+from concurrent.futures import CancelledError, Future
+from itertools import combinations, count
 
 from leti_opt.device.device import Device
 from leti_opt.device.pool import DevicePool
@@ -42,6 +42,8 @@ class Twins:
         self.identity = next(iter(members.values())).identity
         self._held: dict[int, set[str]] = {place: set() for place in members}
         self._learned: set[str] = set()
+        self._open: dict[int, dict[int, Future[Answer]]] = {}
+        self._numbers = count()
         self._lock = threading.RLock()
         self.groups: list[Group] = []
         self._refuted: set[frozenset[int]] = set()
@@ -53,12 +55,40 @@ class Twins:
             self._learn(pool, question.alias.network_digest)
         with self._lock:
             groups = list(self.groups)
-        futures = {group: self._asked(pool, group, question, fresh) for group in groups}
+            futures = {group: self._asked(pool, group, question, fresh) for group in groups}
+            if len(groups) > 1:
+                self._keep_open(futures)
         circles = [
             _gathered([futures[group] for group in circle], 1, lambda answers: answers[0])
             for circle in self._circles(groups)
         ]
         return _gathered(circles, len(circles), lambda answers: slowest(answers, self._statistic))
+
+    def _keep_open(self, futures: dict[Group, Future[Answer]]) -> None:
+        """Remember what was asked of several groups as long as one of them has not answered."""
+        number = next(self._numbers)
+        self._open[number] = {group[0]: future for group, future in futures.items()}
+        for future in futures.values():
+            future.add_done_callback(lambda _: self._close_answered(number))
+
+    def _close_answered(self, number: int) -> None:
+        if all(future.done() for future in self._open.get(number, {}).values()):
+            self._open.pop(number, None)
+
+    def _drop_what_is_asked_twice(self) -> None:
+        """After groups became one: of a question that each was asked, what nobody has begun is asked once."""
+        for futures in list(self._open.values()):
+            by_group: dict[Group, list[Future[Answer]]] = {}
+            for place, future in futures.items():
+                by_group.setdefault(self._group_with(place), []).append(future)
+            for same in by_group.values():
+                kept = next((future for future in same if future.running() or future.done()), same[0])
+                for future in same:
+                    if future is not kept:
+                        future.cancel()
+
+    def _group_with(self, place: int) -> Group:
+        return next(group for group in self.groups if place in group)
 
     def _asked(self, pool: DevicePool, group: Group, question: Question, fresh: bool = False) -> Future[Answer]:
         known = None if fresh else self.members[group[0]].known(question)
@@ -66,14 +96,15 @@ class Twins:
             done: Future[Answer] = Future()
             done.set_result(known)
             return done
-        by_device = {id(self.members[place].device): self.members[place] for place in group}
+        by_device = {id(member.device): member for member in self.members.values()}
 
         def work(device: Device) -> Answer:
             return by_device[id(device)].answer(question, fresh)
 
-        future = pool.submit(work, group, lambda: self._prepare(group, question))
+        # Who may do it changes with what the twins are found to be.
+        future = pool.submit(work, lambda: self._group_with(group[0]), lambda: self._prepare(group, question))
         if len(self.groups) > 1:
-            future.add_done_callback(lambda ended: self._noticed(group, ended))
+            future.add_done_callback(lambda ended: self._noticed(pool, group, ended))
         return future
 
     def _prepare(self, group: Group, question: Question) -> None:
@@ -84,7 +115,7 @@ class Twins:
             with building_on_host():
                 device.prepare(model)
 
-    def _noticed(self, group: Group, ended: Future[Answer]) -> None:
+    def _noticed(self, pool: DevicePool, group: Group, ended: Future[Answer]) -> None:
         if ended.cancelled() or ended.exception() is not None:
             return
         measurement = ended.result().measurement
@@ -94,9 +125,9 @@ class Twins:
             for place in group:
                 if self.members[place].epoch == measurement.epoch:
                     self._held[place].add(measurement.model_key)
-            self._compare()
+            self._compare(pool)
 
-    def _compare(self) -> None:
+    def _compare(self, pool: DevicePool) -> None:
         """Compare every two groups that nobody compared yet and that have a panel's worth of networks in common."""
         for first, second in combinations(list(self.groups), 2):
             if self._is_refuted(first, second):
@@ -117,7 +148,9 @@ class Twins:
                 f"Spearman {link.spearman:.3f}, {link.networks} networks)"
             )
             self._group()
-            self._compare()
+            self._drop_what_is_asked_twice()
+            pool.wake()
+            self._compare(pool)
             return
 
     def _learn(self, pool: DevicePool, network_digest: str) -> None:
@@ -129,7 +162,7 @@ class Twins:
             for place, member in self.members.items():
                 own = self._store.latencies(member.identity, member.epoch, network_digest, linked=False)
                 self._held[place] |= own.keys()
-            self._compare()
+            self._compare(pool)
             groups = list(self.groups)
         richest = max(self.members, key=lambda place: len(self._held[place]))
         if len(groups) < 2 or len(self._held[richest]) < LEAST_NETWORKS:
@@ -196,7 +229,7 @@ def _gathered(
         with lock:
             if together.done():
                 return
-            error = ended.exception()
+            error = CancelledError() if ended.cancelled() else ended.exception()
             if error is None:
                 answers.append(ended.result())
             else:

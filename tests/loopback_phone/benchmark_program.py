@@ -82,8 +82,8 @@ def _run(flags: dict[str, str], settings: dict[str, Any], fault: str, say: _Saye
     say(f"Initialized session in {init_us / 1e3:.3f}ms.")
     _strike(fault, say)
     run_us = _runner(interpreter, settings)
-    first_us = run_us()
     warmup_us = [run_us() for _ in range(int(flags["warmup_runs"]))]
+    first_us = warmup_us[0] if warmup_us else 0.0
     if warmup_us:
         say(f"Running benchmark for at least {flags['warmup_runs']} iterations and at least 0 seconds")
         say(_statistics(warmup_us))
@@ -180,6 +180,12 @@ def _strike(fault: str, say: _Sayer) -> None:
 
 def _runner(interpreter: Any, settings: dict[str, Any]) -> Any:
     fixed_ms = settings["fixed_run_ms"]
+    if fixed_ms is not None and settings["longer_by"]:
+        # Not by the file's bytes: behind a header that was written over a longer one, the rest of that is left.
+        made_of = [(op["op_name"], list(op["inputs"]), list(op["outputs"])) for op in interpreter._get_ops_details()]
+        shapes = [detail["shape"].tolist() for detail in interpreter.get_tensor_details()]
+        share = hashlib.sha256(repr((made_of, shapes)).encode()).digest()[0] / 255
+        fixed_ms *= 1 + share * settings["longer_by"]
 
     def run() -> float:
         start = time.perf_counter()
@@ -187,7 +193,7 @@ def _runner(interpreter: Any, settings: dict[str, Any]) -> Any:
             interpreter.invoke()
         else:
             time.sleep(fixed_ms / 1e3)
-        return (time.perf_counter() - start) * 1e6
+        return float(round((time.perf_counter() - start) * 1e6))
 
     return run
 

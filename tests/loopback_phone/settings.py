@@ -17,6 +17,7 @@ class PhoneSettings:
         manufacturer, soc, android_version, sdk, abi, gles: likewise.
         fingerprint: of the system build; empty to make one from the rest.
         fixed_run_ms: every run sleeps so long in place of running the network; None to run it in LiteRT.
+        longer_by: with ``fixed_run_ms``, a network takes up to so many times longer, by its operators: networks differ.
         gpu_refuses: operators, by TFLite's names, that its GPU and NPU do not take. It is the phone's own say and has
             nothing to do with what the package forecasts.
         battery_percent, battery_c, thermal_status, charging: of the battery.
@@ -33,6 +34,7 @@ class PhoneSettings:
     gles: str = "Loopback, Painter 1, OpenGL ES 3.2 v1.0"
     fingerprint: str = ""
     fixed_run_ms: float | None = None
+    longer_by: float = 0.0
     gpu_refuses: tuple[str, ...] = ()
     battery_percent: int = 87
     battery_c: float = 27.5
