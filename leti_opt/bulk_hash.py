@@ -8,7 +8,6 @@ together: those with the same number of edges into and out of them have texts of
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leti_opt.bulk_md5 import Words, digest_bytes, md5_of_words, padded_words
+from leti_opt.host_cores import usable_cores
 
 _CHUNK = 1 << 15
 _MOST_VERTICES_AT_ONCE = 1 << 18
@@ -43,7 +43,7 @@ def bulk_graph_digests(
     '53cee42601ad14d661bb6878031d6acb'
     """
     cells, vertices, _ = adjacency.shape
-    cores = workers or len(os.sched_getaffinity(0))
+    cores = workers or len(usable_cores())
     busy = min(cores, max(1, cells * vertices // _FEWEST_FOR_A_WORKER))
     parts = _parts(cells, max(1, _MOST_VERTICES_AT_ONCE // vertices), busy)
     if busy == 1:

@@ -23,6 +23,7 @@ from leti_opt.device.run_batch import RunBatch
 from leti_opt.device.weights_copy import WeightsCopy
 from leti_opt.device.worker_client import WorkerClient
 from leti_opt.errors import AttemptError, DeviceError, InvalidDeviceUriError, InvalidModelError, did_you_mean
+from leti_opt.host_cores import usable_cores
 from leti_opt.network.weights_block import open_block
 from leti_opt.network.weights_outside import tensor_name_of_key
 
@@ -56,7 +57,7 @@ class HostCpu(Device):
         cores: Iterable[int] | None = None,
         deadline_s: float = DEFAULT_DEADLINE_S,
     ) -> None:
-        available = sorted(os.sched_getaffinity(0))
+        available = usable_cores()
         self._cores = None if cores is None else _checked_cores(cores, available)
         usable = len(self._cores or available)
         if not 1 <= threads <= usable:

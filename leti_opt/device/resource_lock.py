@@ -33,6 +33,7 @@ from urllib.parse import quote
 import platformdirs
 
 from leti_opt.errors import DeviceError, InvalidInputError
+from leti_opt.host_cores import usable_cores
 
 DEFAULT_TIMEOUT_S = 3600.0
 _SHORTEST_PAUSE_S = 0.0005
@@ -81,7 +82,7 @@ def building_on_host(timeout_s: float | None = DEFAULT_TIMEOUT_S) -> Iterator[No
     Raises:
         DeviceError: a measurement went on for longer than ``timeout_s``.
     """
-    cores = {core_resource(core) for core in os.sched_getaffinity(0)}
+    cores = {core_resource(core) for core in usable_cores()}
     with ExitStack() as stack:
         if not cores & _thread.held.keys():
             _take_all(stack, cores, fcntl.LOCK_SH, timeout_s)

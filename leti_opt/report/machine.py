@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 from importlib import metadata
 
+from leti_opt.host_cores import usable_cores
 from leti_opt.version import source_commit, version
 
 
@@ -51,7 +52,7 @@ def describe_machine() -> MachineDescription:
     commit = source_commit()
     return MachineDescription(
         processor=processor_name(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=len(usable_cores()),
         memory_bytes=psutil.virtual_memory().total,
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
