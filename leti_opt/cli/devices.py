@@ -36,13 +36,14 @@ def list_command(as_json: JsonOption = False) -> None:
     if as_json:
         if no_adb:
             typer.echo(f"phones cannot be listed: {no_adb}", err=True)
-        print_json([*rows, *({"uri": f"android:{phone.address}/cpu", **asdict(phone)} for phone in phones)])
+        print_json([*rows, *({"uri": _uri(phone), **asdict(phone)} for phone in phones)])
         return
+    width = max(len(uri) for uri in (*(row.uri for row in rows), *map(_uri, phones)))
     for row in rows:
         note = f" ({row.note})" if row.note else ""
-        typer.echo(f"{row.uri:22} {row.origin:10} {row.name}{note}")
+        typer.echo(f"{row.uri:{width}} {row.origin:10} {row.name}{note}")
     for phone in phones:
-        typer.echo("\n".join(_phone_lines(phone)))
+        typer.echo("\n".join(_phone_lines(phone, width)))
     if no_adb:
         typer.echo(f"phones cannot be listed: {no_adb}")
     elif not phones:
@@ -60,12 +61,16 @@ def _phones() -> tuple[list[PhoneRow], str | None]:
         return [], str(error)
 
 
-def _phone_lines(phone: PhoneRow) -> list[str]:
+def _uri(phone: PhoneRow) -> str:
+    return f"android:{phone.address}/cpu"
+
+
+def _phone_lines(phone: PhoneRow, width: int) -> list[str]:
     battery = [
         None if phone.battery_percent is None else f"battery {phone.battery_percent} %",
         None if phone.battery_c is None else f"{phone.battery_c:g} °C",
     ]
     android = f"Android {phone.android_version}" if phone.android_version else None
     about = ", ".join(filter(None, [phone.soc, android, phone.abi, *battery, phone.state]))
-    lines = [f"{f'android:{phone.address}/cpu':22} {'measured':10} {phone.model or 'unknown phone'} ({about})"]
-    return [*lines, f"{'':22} {'':10} {phone.advice}"] if phone.advice else lines
+    lines = [f"{_uri(phone):{width}} {'measured':10} {phone.model or 'unknown phone'} ({about})"]
+    return [*lines, f"{'':{width}} {'':10} {phone.advice}"] if phone.advice else lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,6 +187,9 @@ def set_up(
         return latency_ms
 
     found = device.found_binary
+    device.layout = "resident"
+    for model in models:
+        device.prepare(model)  # the block is made for the largest of them, and need be pushed only once
     choice = compare_layouts(measure_ms, models)
     ran = any(not times.refused for times in choice.times)
     kept_in = remember_layout(device.epoch.unit, found.sha256, device.unit, choice) if ran else None
@@ -239,7 +243,8 @@ def _print_result(device: AndroidDevice, result: SetupResult) -> None:
         )
     typer.echo(f"\n{result.choice.reason}")
     if result.kept_in is not None:
-        typer.echo(f"remembered in {result.kept_in}; next: leti-opt measure --device {device.uri}")
+        typer.echo(f"remembered in {result.kept_in}")
+        typer.echo(f"next: leti-opt measure my_model.tflite --device {shlex.quote(device.uri)}")
 
 
 def _summary(device: AndroidDevice, result: SetupResult) -> dict[str, Any]:

@@ -296,10 +296,11 @@ def _profiled(
 
 
 def _with_operators(row: MeasuredRow, network: NamedNetwork, station: _Station) -> MeasuredRow:
-    from leti_opt.objective.operator_profile import profile
+    from leti_opt.objective.operator_profile import method_on, profile
 
     try:
-        return replace(row, operators=profile(station.device, network.question.build()))
+        times = profile(station.device, network.question.build())
+        return replace(row, operators=times, operators_method=method_on(station.device))
     except LetiError as error:
         if isinstance(error, DeviceError):
             station.fault = error

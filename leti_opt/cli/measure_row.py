@@ -81,6 +81,7 @@ class MeasuredRow:
         failure: why there is no latency.
         exit_code: what this row alone would end the command with.
         operators: time of every operator, where that was asked for.
+        operators_method: how they were timed.
     """
 
     name: str
@@ -109,6 +110,7 @@ class MeasuredRow:
     exit_code: int = 0
     facts: NetworkFacts = field(default_factory=NetworkFacts)
     operators: tuple[OperatorTime, ...] | None = None
+    operators_method: str = ""
 
     def as_json(self) -> dict[str, object]:
         """All of it for scripts, with the facts on the same level as the times."""

@@ -176,13 +176,13 @@ def _single_result(row: MeasuredRow) -> str:
 
 def profile_lines(row: MeasuredRow, times: Sequence[OperatorTime]) -> list[str]:
     """Operators by share of time, the largest first, with the sum beside the whole."""
-    from leti_opt.objective.operator_profile import METHOD, sum_ms
+    from leti_opt.objective.operator_profile import sum_ms
 
     total = sum_ms(times)
     lines = [
         "",
         f"operators of {row.name} on {row.device}",
-        f"({METHOD})",
+        f"({row.operators_method})",
         f"{'share':>7}  {'ms ±':>16}  {'#':>4}  operator",
     ]
     kind_width = max((len(time.operator) for time in times), default=0)

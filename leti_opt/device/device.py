@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 from leti_opt.device.run_batch import RunBatch
 from leti_opt.device.use import DeviceUse
+from leti_opt.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from leti_opt.device.measurement import Metric
     from leti_opt.device.model import MeasurableModel
+    from leti_opt.device.operator_time import OperatorTime
 
 Origin = Literal["measured", "simulated", "replayed", "imported"]
 
@@ -171,6 +173,7 @@ class Device(ABC):
         reveals_runs: whether single runs are known; false for devices that print aggregates only, on which
             ``relative_error`` cannot be checked.
         canary_every_s: seconds between two looks at the canary, where the user says nothing else.
+        profile_method: how it times the operators of a network by itself, in a line for people; empty where it cannot.
         default_min_runs: runs that a measurement needs on this kind of device (LETI paper: 300, on CUDA 100).
     """
 
@@ -179,6 +182,7 @@ class Device(ABC):
     watched: bool = True
     reveals_runs: bool = True
     canary_every_s: float = 10.0
+    profile_method: str = ""
     default_min_runs: int = 300
 
     @property
@@ -228,6 +232,15 @@ class Device(ABC):
         It is called before :attr:`resources` are held, where :attr:`needs_file` is true.
         """
         model.prepare()
+
+    def operator_times(self, model: MeasurableModel, runs: int) -> tuple[OperatorTime, ...]:
+        """Time every operator within the whole network, where :attr:`profile_method` says how.
+
+        Raises:
+            InvalidInputError: this device cannot.
+            as :meth:`load` and :meth:`Session.run`.
+        """
+        raise InvalidInputError(f"{self.uri} cannot time the operators of {model.name} within {runs} of its runs")
 
     @abstractmethod
     def load(self, model: MeasurableModel) -> Session:

@@ -1,4 +1,4 @@
-"""Which operators of a network take the time: each is cut into a file of its own and measured alone.
+"""Which operators of a network take the time: a device says so itself, or each is cut out and measured alone.
 
 LiteRT's Python packages do not reveal the times of single operators (``litert-benchmark`` of the wheel times whole
 runs only), so this is what a plain install can measure. Alone, an operator finds its input in the cache and pays for a
@@ -15,11 +15,14 @@ from leti_opt.device.measurement import Measurement
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.operator_time import OperatorTime
 from leti_opt.device.protocol import MeasurementProtocol, measure
-from leti_opt.device.resource_lock import building_on_host
+from leti_opt.device.resource_lock import building_on_host, hold
 from leti_opt.errors import InfeasibleError, InvalidInputError
 from leti_opt.network.tflite_cuts import OperatorCut, cut_operators
 
 METHOD = "each operator cut into a file of its own and measured alone; the shares are of their sum"
+
+PROFILE_RUNS = 100
+"""Runs of a device that times operators by itself."""
 
 PROFILE_PROTOCOL = MeasurementProtocol(relative_error=0.02, runs_per_sample=None, max_attempts=2, max_runs=3000)
 """Operators of some microseconds are timed many at once, and a share needs no more than 2 %."""
@@ -38,17 +41,23 @@ def check_profiling(device: Device) -> None:
         )
 
 
+def method_on(device: Device) -> str:
+    """How operators are timed on a device, in a line for people."""
+    return device.profile_method or METHOD
+
+
 def profile(
     device: Device, model: MeasurableModel, protocol: MeasurementProtocol = PROFILE_PROTOCOL
 ) -> tuple[OperatorTime, ...]:
-    """Time every operator of a network alone, in the order of execution. Nothing of it is stored.
+    """Time every operator of a network, in the order of execution. Nothing of it is stored.
 
-    Operators of one shape and options are measured once; weights do not matter to that.
+    A device that can do so times them within the whole network (:attr:`Device.profile_method`). On another each is
+    measured alone; operators of one shape and options are measured once, since weights do not matter to that.
 
     Args:
         device: one that runs files.
         model: the network; its file is rendered where it has none yet.
-        protocol: when the measurement of an operator holds.
+        protocol: when the measurement of an operator alone holds.
 
     Raises:
         InvalidInputError: the device runs no files.
@@ -63,6 +72,11 @@ def profile(
     (['CONV_2D', 'MAX_POOL_2D'], True)
     """
     check_profiling(device)
+    if device.profile_method:
+        with building_on_host():
+            device.prepare(model)
+        with hold(device.resources):
+            return device.operator_times(model, PROFILE_RUNS)
     with building_on_host():
         cuts = cut_operators(model.tflite)
     measured: dict[str, OperatorTime] = {}

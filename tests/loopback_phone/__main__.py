@@ -7,6 +7,7 @@ its identity says so.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import threading
@@ -19,10 +20,17 @@ from tests.loopback_phone.faults import NAMES
 from tests.loopback_phone.phone import LoopbackPhone
 from tests.loopback_phone.settings import PhoneSettings
 
+_DESCRIPTION = (
+    "A loopback phone to try things out with: a program on this computer that speaks adb's protocol, and no phone. "
+    "What is measured on it is this computer, and its identity says so."
+)
+_FAULTS = tuple(name for name in NAMES if name != "swapped")
+"""What can be asked for by hand."""
+
 
 def main() -> None:
     """Start phones and play them until Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m tests.loopback_phone", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.loopback_phone", description=_DESCRIPTION)
     parser.add_argument("--phones", type=int, default=1, help="how many (default: 1)")
     parser.add_argument("--port", type=int, default=0, help="port of the first; the others follow (default: any)")
     parser.add_argument("--model", default="Model A", help="what they call themselves")
@@ -30,13 +38,14 @@ def main() -> None:
     parser.add_argument("--fixed-run-ms", type=float, help="sleep so long for each run in place of running the network")
     parser.add_argument("--gpu-refuses", default="", metavar="OPERATORS", help="what GPU and NPU refuse: ADD,MEAN")
     parser.add_argument(
-        "--fault", action="append", default=[], metavar="NAME[:TIMES]", help=f"let it happen: {', '.join(NAMES)}"
+        "--fault", action="append", default=[], metavar="NAME[:TIMES]", help=f"let it happen: {', '.join(_FAULTS)}"
     )
     parser.add_argument("--dies-every", type=float, metavar="SECONDS", help="be gone for a second, again and again")
     parser.add_argument("--binary", type=Path, help="write a stand-in for benchmark_model there, for ?binary=PATH")
     arguments = parser.parse_args()
     if arguments.binary is not None:
         arguments.binary.write_bytes(fake_binary(arguments.abi))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the phones' folders go
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loopback-phone-")))
         for number in range(arguments.phones):
@@ -62,8 +71,8 @@ def _start(stack: ExitStack, folder: Path, number: int, arguments: argparse.Name
         name, _, times = fault.partition(":")
         if name == "offline":
             phone.go_silent()
-        elif name not in NAMES or name == "swapped":
-            sys.exit(f"--fault {fault}: known are {', '.join(name for name in NAMES if name != 'swapped')}")
+        elif name not in _FAULTS:
+            sys.exit(f"--fault {fault}: known are {', '.join(_FAULTS)}")
         else:
             phone.faults.switch_on(name, int(times or 1))
     if arguments.dies_every:

@@ -28,6 +28,7 @@ _START_SERVER_S = 20.0
 _ECHO_S = 5.0
 _CHUNK = 64 * 1024
 _STDOUT, _STDERR, _EXIT = 1, 2, 3
+_THIS_HOST = ("127.0.0.1", "localhost", "::1")
 
 _ADVICE = {
     "unauthorized": (
@@ -101,10 +102,17 @@ class AdbServer:
         """Every phone that the server knows, in whatever state.
 
         Raises:
-            DeviceError: there is no server, and none can be started.
-
+            DeviceError: there is no server and none can be started, or what answers there is none.
         """
-        return parse_list(self._query("host:devices-l"))
+        for was_ended in (False, True):
+            try:
+                return parse_list(self._query("host:devices-l"))
+            except (EOFError, ConnectionError) as error:
+                if was_ended:  # once is forgiven: somebody may have ended it just now, and it is started again
+                    raise self._no_server(error) from error
+            except (TimeoutError, ValueError, AdbRefusalError) as error:
+                raise self._no_server(error) from error
+        raise AssertionError("the loop ends by a return or an error")
 
     def state(self, address: str) -> str:
         """State of one phone; empty if the server does not know it."""
@@ -142,13 +150,15 @@ class AdbServer:
             ) from error
         except AdbRefusalError as error:
             raise PhoneGoneError(address, step, f"adb says: {error}", _ADVICE["gone"]) from error
+        except (EOFError, ConnectionError) as error:
+            raise PhoneGoneError(address, step, "adb's server ended meanwhile", _ADVICE["gone"]) from error
 
     def disconnect(self, address: str) -> None:
         """Forget a phone at ``host:port``; nothing happens if it is not known."""
         try:
             self._query(f"host:disconnect:{address}")
-        except AdbRefusalError:
-            return  # it was not connected
+        except (AdbRefusalError, EOFError, ConnectionError):
+            return  # it was not connected, or the server has just ended and has forgotten all of them
 
     def shell(self, address: str, command: str, deadline_s: float, step: str = "a command") -> ShellResult:
         """Run a command in the phone's shell.
@@ -218,8 +228,8 @@ class AdbServer:
                     raise _refused(address, step, remote, data)
                 content += data
 
-    def _query(self, service: str, deadline_s: float = _QUERY_S) -> str:
-        with self._connection(deadline_s) as wire:
+    def _query(self, service: str, deadline_s: float | None = None) -> str:
+        with self._connection(deadline_s or _QUERY_S) as wire:
             wire.ask(service)
             return wire.read_block()
 
@@ -234,15 +244,32 @@ class AdbServer:
     @contextmanager
     def _connection(self, deadline_s: float) -> Iterator[Wire]:
         deadline = time.monotonic() + deadline_s
-        try:
-            connected = socket.create_connection((self.host, self.port), _QUERY_S)
-        except OSError:
-            self._start()
-            connected = socket.create_connection((self.host, self.port), _QUERY_S)
-        with connected:
+        with self._connected() as connected:
             yield Wire(connected, deadline)
 
-    def _start(self) -> None:
+    def _connected(self) -> socket.socket:
+        try:
+            return socket.create_connection((self.host, self.port), _QUERY_S)
+        except OSError as error:
+            if self.host not in _THIS_HOST:
+                raise self._no_server(error) from error
+        failure = self._start()
+        try:
+            return socket.create_connection((self.host, self.port), _QUERY_S)
+        except OSError as error:
+            raise failure or self._no_server(error) from error
+
+    def _no_server(self, error: Exception) -> DeviceError:
+        reason = "it says nothing" if isinstance(error, TimeoutError) else str(error) or "it broke off"
+        return DeviceError(f"no adb server answers at {self.host}:{self.port}: {reason}; {self._advice()}")
+
+    def _advice(self) -> str:
+        if self.host not in _THIS_HOST:
+            return f"start it there (adb -a -P {self.port} nodaemon server), or unset ANDROID_ADB_SERVER_HOST"
+        return f"see what uses the port, or name another in ANDROID_ADB_SERVER_PORT (adb's usual: {DEFAULT_PORT})"
+
+    def _start(self) -> DeviceError | None:
+        """Start the server, or say why not: for instance since somebody else starts one at the same moment."""
         import adbutils
 
         command = [adbutils.adb_path(), "-P", str(self.port), "start-server"]
@@ -256,10 +283,11 @@ class AdbServer:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise DeviceError(f"adb cannot be started: {error}; try it by hand: {' '.join(command)}") from error
-        if done.returncode:
-            said = done.stdout.decode(errors="replace").strip()[-300:]
-            raise DeviceError(f"adb's server does not start: {said}; try it by hand: {' '.join(command)}")
+            return DeviceError(f"adb cannot be started: {error}; try it by hand: {' '.join(command)}")
+        if not done.returncode:
+            return None
+        said = " ".join(done.stdout.decode(errors="replace").split())[-300:]
+        return DeviceError(f"adb's server does not start: {said}; try it by hand: {' '.join(command)}")
 
     @contextmanager
     def _told(self, address: str, step: str, deadline_s: float) -> Iterator[None]:
@@ -281,7 +309,10 @@ class AdbServer:
                 wire.read(5)
         except AdbRefusalError as error:
             raise _of_refusal(address, step, str(error)) from error
+        except DeviceError:
+            raise
         except (OSError, EOFError) as error:
+            self.listed()  # a server that says nothing is another fault
             raise PhoneGoneError(address, step, "it is listed, but does not answer", _ADVICE["gone"]) from error
 
 

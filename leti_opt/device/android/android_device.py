@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from leti_opt.device.android.android_session import AndroidSession
 from leti_opt.device.android.benchmark_model import Binary, RunOptions, Unit, check_options
+from leti_opt.device.android.benchmark_profile import METHOD
 from leti_opt.device.android.binary import FoundBinary, find_binary, install_binary
 from leti_opt.device.android.cores import affinity_mask, read_core_groups
 from leti_opt.device.android.health import Guard, GuardSettings, PhoneState
@@ -70,6 +71,7 @@ class AndroidDevice(Device):
     reveals_runs = False
     canary_every_s = 60.0
     default_min_runs = 300
+    profile_method = METHOD
 
     def __init__(
         self,

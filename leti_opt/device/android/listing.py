@@ -18,7 +18,8 @@ _ADVICE = {
     "unauthorized": "unlock it and accept this computer's key; no question there: switch USB debugging off and on",
     "authorizing": "wait a few seconds; then unlock it and accept this computer's key",
     "connecting": "wait a few seconds",
-    "offline": "it starts, or hangs: wait, plug it in again, restart it; over the network: adb disconnect ADDRESS",
+    "offline": "it starts, or hangs: wait, plug it in again, restart it; over the network: "
+    "adb disconnect ADDRESS, then adb connect ADDRESS",
     "no permissions": "this user may not open the USB device: udev rules for Android, and the group plugdev",
     "recovery": "it does not run Android now: restart it",
     "sideload": "it does not run Android now: restart it",

@@ -209,7 +209,7 @@ class ModelFiles:
         smaller = [path for path, size in self._blocks(block.precision) if size <= block.size or path == remote]
         if smaller:
             self._phone.shell(f"rm -f {' '.join(smaller)}", _PUSHING_WEIGHTS)
-        self._phone.notify(f"{self._phone.address}: {_PUSHING_WEIGHTS} ({block.size / 1e6:.0f} MB, once)")
+        self._phone.notify(f"{self._phone.address}: {_PUSHING_WEIGHTS} ({block.size / 1e6:.1f} MB, which stay there)")
         try:
             self._phone.push(block.path, f"{remote}.part", _PUSHING_WEIGHTS)
         except OSError as error:

@@ -249,9 +249,19 @@ def test_people_are_shown_facts_figures_and_what_to_do_next(make_phone: MakePhon
         r"loopback phone Loopback Model A \(LB100\), cpu",
         "difference",
         r"heavy, \d starts each",
-        "next: leti-opt",
+        f"next: leti-opt measure my_model.tflite --device 'android:{phone.address}/cpu[?]binary=.*'",
     ):
         assert re.search(line, outcome.output)
+
+
+@pytest.mark.needs("adb", "litert")
+@pytest.mark.usefixtures("own_server")
+def test_one_block_is_pushed_and_it_serves_the_largest_network(make_phone: MakePhone, binary: Path) -> None:
+    phone = make_phone(fixed_run_ms=0.1)
+    outcome = invoke(phone, "--binary", str(binary), *SETUP)
+    assert outcome.exit_code == 0, outcome.output
+    pushes = [line["path"].rpartition("/")[2] for line in phone.log if line["event"] == "push"]
+    assert len([name for name in pushes if name.startswith("resident-")]) == 1
 
 
 @pytest.mark.needs("adb", "litert")
