@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -96,6 +98,8 @@ def open_device(uri: str) -> Device:
         return opener(parsed)
     nicknames = read_nicknames()
     if uri not in nicknames:
+        if re.fullmatch(r"[\w.-]+:\d+(/\w+)?", uri.partition("?")[0]):
+            raise InvalidDeviceUriError(f"unknown device {uri!r}; a phone on the network is 'android:{uri}'")
         raise InvalidDeviceUriError(f"unknown device {uri!r}; {did_you_mean(parsed.kind, [*_KINDS, *nicknames])}")
     parsed = DeviceUri.parse(nicknames[uri])
     if parsed.kind not in _KINDS:
@@ -164,7 +168,11 @@ def list_devices() -> list[DeviceRow]:
         DeviceRow("replay:PATH.parquet", "a recording that a store exported", "replayed", _note(_REPLAY_OPTIONS)),
         DeviceRow(f"replay:{COLLECTION}NAME", "HELP's figures of NAS-Bench-201's cells", "replayed", _published_note()),
     ]
-    return rows + [_nickname_row(nickname, uri) for nickname, uri in read_nicknames().items()]
+    nicknames = read_nicknames()
+    if not nicknames:
+        return rows
+    with ThreadPoolExecutor(len(nicknames), thread_name_prefix="nickname") as asking:
+        return rows + list(asking.map(_nickname_row, nicknames, nicknames.values()))
 
 
 def nicknames_file() -> Path:
@@ -209,6 +217,7 @@ def _nickname_row(nickname: str, uri: str) -> DeviceRow:
     note = f"stands for {uri}"
     try:
         with open_device(nickname) as device:
+            device.give_up_soon()
             return DeviceRow(nickname, device.identity.name, device.identity.origin, note)
     except (InvalidDeviceUriError, DeviceError) as error:
         return DeviceRow(nickname, f"cannot be opened: {error}", "unknown", note)

@@ -146,14 +146,23 @@ def measure(
         DeviceError: the device is gone.
     """
     protocol = protocol or MeasurementProtocol()
-    if protocol.relative_error is not None and not device.reveals_runs:
-        raise _without_runs(device)
+    check_protocol(device, protocol)
     _check_wander(device, protocol, wander)
     if device.needs_file:
         with building_on_host():
             device.prepare(model)
     with hold(device.resources):
         return _Attempts(device, model, protocol, wander).measure()
+
+
+def check_protocol(device: Device, protocol: MeasurementProtocol) -> None:
+    """Refuse a protocol that a device cannot follow, before anything runs.
+
+    Raises:
+        InvalidProtocolError: it asks for a relative error, and the device does not reveal single runs.
+    """
+    if protocol.relative_error is not None and not device.reveals_runs:
+        raise _without_runs(device)
 
 
 def _without_runs(device: Device) -> InvalidProtocolError:

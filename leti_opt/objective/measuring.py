@@ -14,7 +14,7 @@ from typing import TypeVar
 from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity
 from leti_opt.device.measurement import Measurement
 from leti_opt.device.model import MeasurableModel
-from leti_opt.device.protocol import MeasurementProtocol, measure
+from leti_opt.device.protocol import MeasurementProtocol, check_protocol, measure
 from leti_opt.device.resource_lock import building_on_host, hold
 from leti_opt.errors import (
     AttemptError,
@@ -145,6 +145,7 @@ class MeasuringService(LatencyService):
     def _measured(self, model: MeasurableModel, alias: CellAlias | None, fresh: bool) -> Answer:
         if self.offline:
             raise self._not_stored(model.name)
+        check_protocol(self.device, self.protocol)
         if self.device.needs_file:
             try:
                 self._render(model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, distinct, func, select, text
+from sqlalchemy import Connection, case, distinct, func, select, text
 
 from leti_opt.store import migrate, registry, schema
 from leti_opt.store.records import DeviceSummary, StoreInfo
@@ -46,9 +46,9 @@ def _devices(connection: Connection) -> list[DeviceSummary]:
             devices.c.digest,
             *registry.IDENTITY_COLUMNS,
             func.count(distinct(epochs.c.id)).label("epochs"),
-            func.count(measurements.c.id).label("measurements"),
+            func.count(case((models.c.role.is_(None), measurements.c.id))).label("measurements"),
         )
-        .select_from(devices.outerjoin(epochs).outerjoin(measurements))
+        .select_from(devices.outerjoin(epochs).outerjoin(measurements).outerjoin(models))
         .group_by(devices.c.id)
         .order_by(devices.c.id)
     )

@@ -33,7 +33,7 @@ def test_a_uri_comes_apart() -> None:
         ("", "names no device"),
         ("?threads=1", "names no device"),
         ("host-cpuu", "unknown device 'host-cpuu'; did you mean 'host-cpu'"),
-        ("phone", "unknown device 'phone'; Known: host-cpu, replay"),
+        ("phone", "unknown device 'phone'; Known: host-cpu, android, replay"),
         ("host-cpu:0", "takes no address, found '0'"),
         ("host-cpu?thread=2", "no option 'thread'; did you mean 'threads'"),
         ("host-cpu?threads", "'threads' in 'host-cpu\\?threads' is no option; write name=value"),
@@ -55,7 +55,7 @@ def test_a_nickname_stands_for_its_uri() -> None:
 
 def test_an_unknown_nickname_lists_the_known_ones() -> None:
     write_nicknames('[devices]\nquick = "replay:formula?seed=3"\n')
-    with pytest.raises(InvalidDeviceUriError, match=r"did you mean 'quick'\? Known: host-cpu, replay, quick"):
+    with pytest.raises(InvalidDeviceUriError, match=r"did you mean 'quick'\? Known: host-cpu, android, replay, quick"):
         open_device("quik")
 
 
@@ -112,3 +112,8 @@ def test_the_package_gives_the_function_whatever_was_imported_first() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "host-cpu\n"
+
+
+def test_an_address_without_its_kind_is_told_to_be_a_phones() -> None:
+    with pytest.raises(InvalidDeviceUriError, match=r"a phone on the network is 'android:127\.0\.0\.1:5555/gpu'"):
+        open_device("127.0.0.1:5555/gpu")

@@ -65,6 +65,7 @@ _PARTLY = re.compile(
     r"will not be executed by the delegate|is not (?:fully|completely) (?:delegated|accelerated)|"
     r"Some ops are not accelerated|Created 0 GPU delegate kernels)"
 )
+_LOG_PREFIX = re.compile(r"^\s*(?:INFO|WARNING|ERROR): ")
 _WHOLE = re.compile(
     r"^(?!.*XNNPACK).*(?:model graph will be completely executed by the delegate|is fully accelerated)", re.MULTILINE
 )
@@ -184,7 +185,8 @@ def _check_refusal(text: str, options: RunOptions) -> None:
     if not partly:
         return
     named = _REFUSED_OPERATORS.search(text)
-    operators = "; ".join(line.strip() for line in named[1].splitlines() if line.strip()) if named else ""
+    lines = [_LOG_PREFIX.sub("", line).strip() for line in named[1].splitlines()] if named else []
+    operators = "; ".join(filter(None, lines))
     raise InfeasibleError(f"not fully delegated to the {options.unit}: {operators or partly}")
 
 

@@ -46,7 +46,7 @@ class Patience:
     back_within_s: float = 120.0
     pause_s: float = 1.0
     command_s: float = 20.0
-    lock_s: float = 600.0
+    lock_s: float = 900.0
 
 
 class Phone:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from typer.testing import CliRunner
 from leti_opt import DeviceLatencyObjective, LatencyStore, MeasurementProtocol, NetworkConfig
 from leti_opt.architecture import Architecture
 from leti_opt.cli.main import app
+from leti_opt.device.android.android_device import AndroidDevice
+from leti_opt.errors import InvalidProtocolError, PhoneGoneError
 from leti_opt.objective.answers import Source
 from leti_opt.objective.canary import CanarySettings, canary_model
 from leti_opt.objective.panel import changed_since
@@ -38,6 +41,16 @@ def store() -> LatencyStore:
 
 def starts(phone: LoopbackPhone) -> int:
     return len([line for line in phone.log if line["event"] == "start"])
+
+
+def wait_until_back(device: AndroidDevice) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return device.contact()
+        except PhoneGoneError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_a_phones_canary_is_looked_at_between_networks(
@@ -96,6 +109,7 @@ def test_an_update_a_driver_and_another_unit_start_an_epoch(
     before(CELLS[0])
     before.close()
     phone.swap(dataclasses.replace(phone.settings, **changed))
+    wait_until_back(make_device(phone))
     after = DeviceLatencyObjective(make_device(phone, unit), NETWORK, store=store, protocol=PROTOCOL, canary=OFF)
     assert after.service.identity == before.service.identity
     assert after.service.epoch != before.service.epoch
@@ -171,3 +185,13 @@ def test_a_table_of_operators_is_shown_for_a_phone(
     assert "benchmark_model's own profiler" in shown.output
     as_json = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert as_json[0]["operators"][0]["operator"] == "CONV_2D"
+
+
+def test_a_protocol_that_a_phone_cannot_follow_is_refused_before_anything_runs(
+    loopback_phone: LoopbackPhone, make_device: MakeDevice, store: LatencyStore
+) -> None:
+    impossible = MeasurementProtocol(relative_error=0.05)
+    objective = DeviceLatencyObjective(make_device(loopback_phone), NETWORK, store=store, protocol=impossible)
+    with pytest.raises(InvalidProtocolError, match="does not reveal single runs"):
+        objective(CELLS[0])
+    assert starts(loopback_phone) == 0
