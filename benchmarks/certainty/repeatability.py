@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.result_table import write_result
+from benchmarks.result_table import Figure, write_result
 from leti_opt import NAS_BENCH_101, DeviceLatencyObjective, LatencyStore, NetworkConfig, enumerate_architectures
 from leti_opt.architecture import Architecture
 from leti_opt.objective.canary import CanarySettings
@@ -100,7 +100,7 @@ def report(folder: Path) -> None:
     from leti_opt.report.comparison_source import read_column
 
     first = read_column(str(folder / "first.db"))
-    rows, notes = [], []
+    rows, notes, figures = [], [], []
     for name in ("without", "with"):
         second = read_column(str(folder / f"{name}.db"))
         found = compare(first, second)
@@ -117,6 +117,8 @@ def report(folder: Path) -> None:
             ]
         )
         notes.append(f"{name} the canary: {found.verdict()}")
+        if name == "with":
+            figures = _figures(found.ratio, found.spearman)
     headings = ["second pass", "cells", "ratio of medians", "Spearman"]
     headings += ["within 2 %", "within 5 %", "within 10 %", "withdrawn", "provisional, left out"]
     notes += [
@@ -124,7 +126,18 @@ def report(folder: Path) -> None:
         f"a core for {LOAD_S:.0f} s, from the {LOAD_BEGINS_AT}th cell of each second pass.",
         *(_when(folder / f"{name}.db") for name in ("first", "without", "with")),
     ]
-    write_result("repeatability", "The same cells measured twice, under load the second time", headings, rows, notes)
+    write_result(
+        "repeatability", "The same cells measured twice, under load the second time", headings, rows, notes, figures
+    )
+
+
+def _figures(ratio: float, spearman: float | None) -> list[Figure]:
+    what = "the same cells an hour apart, under load the second time"
+    off = 100 * (max(ratio, 1 / ratio) - 1)
+    return [
+        Figure(f"{what}: how far the ratio of medians is from 1", off, "%", 2.0, smaller_is_better=True),
+        Figure(f"{what}: Spearman", spearman or 0.0, "", 0.99),
+    ]
 
 
 def _withdrawn(path: Path) -> tuple[int, int]:

@@ -114,6 +114,10 @@ class MeasurableModel:
         if self.path is None:
             _ = self.tflite
 
+    def forget_rendered(self) -> None:
+        """Give back the memory of a file that :meth:`prepare` rendered; it is rendered again when it is needed."""
+        self.__dict__.pop("tflite", None)
+
     @contextmanager
     def tflite_file(self) -> Iterator[Path]:
         """A file that exists as long as the context: the user's own, or a temporary one."""

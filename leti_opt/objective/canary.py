@@ -42,6 +42,9 @@ _LEVEL_WIDTH = 0.1
 _LEVEL_SHARE = 0.15
 _QUIET_PAUSE_S = 0.05
 _BAND_IN_FARTHEST = 1.25
+_YOUNG_S = 600.0
+_QUICKER_CHECKS = 4
+_QUICKER_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,9 @@ class CanarySettings:
         every_s: a check is due when so much time has passed since the last one; None for what suits the device.
         runs: of one look at the canary.
         looks: a check is the median of so many looks.
-        calibration: looks that a band stands on at least.
-        spacing_s: pause between looks of the calibration, so that it sees more than one moment.
+        calibration: looks that a band stands on at least. They are taken one after each of the first networks, or in a
+            row where there are not so many networks before a check is due.
+        spacing_s: pause between looks in a row, so that they see more than one moment.
         least_band: the band is never narrower than plus and minus this share.
         wait_s: how long to wait for a device that has left its band before it is given up.
         renew: take the present pace for the usual one, whatever was stored.
@@ -183,7 +187,10 @@ class Canary:
         self._band: Band | None = None
         self._checked_at = self.clock()
         self._protocol = MeasurementProtocol(min_runs=settings.runs, max_relative_std=1e9, max_attempts=2)
-        self.good_at = datetime.now(UTC)
+        self._kept: list[int] = []
+        self._own_looks_ms: list[float] = []
+        self._made_at: float | None = None
+        self._began_at = self.good_at = datetime.now(UTC)
         """The last moment at which the device was known to be itself, or when watching began."""
 
     @property
@@ -213,6 +220,49 @@ class Canary:
         if self._band is None:
             self._band = self._known_band() or self._calibrated()
         return self._band
+
+    def gather(self) -> None:
+        """Take one look for a band that is not known yet.
+
+        Raises:
+            DeviceError: the device is gone.
+        """
+        if self.watching:
+            return
+        self._take_own_look()
+        if len(self._own_looks_ms) >= self.settings.calibration:
+            self._made()
+
+    @property
+    def is_young(self) -> bool:
+        """Whether its band was made in this session, some minutes ago at most: it may have been made under a load."""
+        return self._made_at is not None and self.clock() - self._made_at < _YOUNG_S
+
+    def outgrown(self) -> bool:
+        """Whether a young band was made under a load that is over: the canary stays quicker than all of it.
+
+        Raises:
+            DeviceError: the device is gone.
+        """
+        band = self._band
+        if band is None or not self.is_young or self.quiet:
+            return False
+        for place in range(_QUICKER_CHECKS):
+            if place:
+                self._sleep(_QUICKER_PAUSE_S)
+            latency_ms = self._looked(self.settings.looks, band)
+            if latency_ms >= band.centre_ms or band.holds(latency_ms):
+                return False
+        return True
+
+    def begin_anew(self) -> None:
+        """Make another band from now on; nothing that was measured in this session counts as good any more."""
+        for key in self._kept:
+            self._store.suspect_one(key, "the canary's band was made under a load")
+        self._kept.clear()
+        self._own_looks_ms.clear()
+        self._band, self._made_at = None, None
+        self.good_at = self._began_at
 
     def check(self) -> str | None:
         """Look at the canary.
@@ -276,14 +326,21 @@ class Canary:
         return (Band.quickest if self.quiet else Band.of)(looks_ms, self.settings.least_band)
 
     def _calibrated(self) -> Band:
-        looks = []
-        for place in range(self.settings.calibration):
-            if place:
+        while len(self._own_looks_ms) < self.settings.calibration:
+            if self._own_looks_ms:
                 self._sleep(self.settings.spacing_s)
-            looks.append(self._look())
-        for look in looks:
-            self._keep(look)
-        return self._band_of([_pace_ms(look) for look in looks])
+            self._take_own_look()
+        return self._made()
+
+    def _take_own_look(self) -> None:
+        look = self._look()
+        self._keep(look)
+        self._own_looks_ms.append(_pace_ms(look))
+
+    def _made(self) -> Band:
+        self._band = self._band_of(self._own_looks_ms)
+        self._made_at = self.clock()
+        return self._band
 
     def _looked(self, looks: int, band: Band) -> float:
         """Median of some looks; they are stored as usual ones only if they are in the band."""
@@ -305,6 +362,7 @@ class Canary:
 
     def _keep(self, look: Measurement, fault: str | None = None) -> None:
         key = self._store.add(self._model, look, role="canary")
+        self._kept.append(key)
         if fault is not None:
             self._store.suspect_one(key, fault)
 

@@ -39,6 +39,8 @@ class Watch:
         self._remeasure = remeasure
         self._at_level = False
         self._pending: dict[str, tuple[MeasurableModel, CellAlias | None]] = {}
+        self._since_start: dict[str, tuple[MeasurableModel, CellAlias | None]] = {}
+        self._owed: dict[str, tuple[MeasurableModel, CellAlias | None]] = {}
 
     @property
     def wander(self) -> float | None:
@@ -86,6 +88,8 @@ class Watch:
         self._pending[model.key] = (model, alias)
         if self._canary.due:
             self._settle()
+        elif len(self._pending) > 1:  # somebody who measures one network need not wait for a band
+            self._canary.gather()
 
     def settle(self) -> None:
         """Look at the canary now, unless nothing was measured since, or watching has not begun.
@@ -98,20 +102,43 @@ class Watch:
 
     def _settle(self) -> None:
         deadline: float | None = None
-        while (fault := self._canary.check()) is not None:
-            now = self._canary.clock()
-            deadline = deadline or now + self._canary.settings.wait_s
-            again = self._withdrawn(fault)
-            if now >= deadline:
-                raise self._canary.given_up(fault)
-            self._canary.wait_until_good()
-            for model, alias in again:
-                self.replaced[model.key] = self._remeasure(model, alias)
+        while (fault := self._canary.check()) is not None or self._owed:
+            if fault is not None and self._canary.outgrown():
+                self._begin_anew()
+            elif fault is not None:
+                now = self._canary.clock()
+                deadline = deadline or now + self._canary.settings.wait_s
+                self._note_withdrawn(fault)
+                if now >= deadline:
+                    raise self._canary.given_up(fault)
+                self._canary.wait_until_good()
+            if self._canary.band is None:
+                continue
+            for key, (model, alias) in list(self._owed.items()):
+                self.replaced[key] = self._remeasure(model, alias)
+                del self._owed[key]
+        self._keep_while_young()
         self._pending.clear()
 
-    def _withdrawn(self, fault: str) -> list[tuple[MeasurableModel, CellAlias | None]]:
-        """What is to be measured again; other processes' networks are theirs to ask for again."""
+    def _keep_while_young(self) -> None:
+        """Remember what was measured while the band may still turn out to have been made under a load."""
+        if not self._canary.is_young:
+            self._since_start.clear()
+            return
+        for model, _ in self._pending.values():
+            model.forget_rendered()
+        self._since_start |= self._pending
+
+    def _begin_anew(self) -> None:
+        """Take nothing of this session for good any more, since its band was made under a load that is over."""
+        self._canary.begin_anew()
+        self._pending = self._since_start | self._pending
+        self._since_start = {}
+        self._note_withdrawn("the device is quicker than when watching began, which was under a load")
+
+    def _note_withdrawn(self, fault: str) -> None:
+        """Owe what is to be measured again; other processes' networks are theirs to ask for again."""
         keys = self._withdraw(fault)
-        again = [self._pending[key] for key in keys if key in self._pending]
+        again = {key: self._pending[key] for key in keys if key in self._pending}
+        self._owed |= again
         self._canary.notify(f"{fault}: {len(again)} network(s) will be measured again once the device is back")
-        return again

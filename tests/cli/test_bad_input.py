@@ -20,7 +20,8 @@ from leti_opt.store import LatencyStore
 from tests.cli.commands import CELL, ROOT, SIMULATED, TINY, leti_opt, printed_json, refusal
 from tests.device.tiny_graphs import tiny_graph
 
-SEARCH = ("search", "--device", SIMULATED, *TINY, "--budget", "5", "--optimizer", "RandomSearch")
+SEARCH_ON = ("search", *TINY, "--budget", "5", "--optimizer", "RandomSearch", "--device")
+SEARCH = (*SEARCH_ON, SIMULATED)
 MEASURE = ("measure", CELL, "--device", SIMULATED, *TINY)
 
 
@@ -32,7 +33,7 @@ def content(folder: Path) -> dict[str, bytes | None]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((*SEARCH, "--device", "hots-cpu"), "unknown device 'hots-cpu'; did you mean 'host-cpu'?"),
+        ((*SEARCH_ON, "hots-cpu"), "unknown device 'hots-cpu'; did you mean 'host-cpu'?"),
         ((*MEASURE, "--device", "phone:1"), "unknown device 'phone:1'"),
         ((*MEASURE, "--device", "replay:no.parquet"), "no such file"),
         ((*MEASURE, "--device", "host-cpu?thread=2"), "did you mean 'threads'"),
@@ -329,7 +330,7 @@ def test_ctrl_c_keeps_everything_and_the_same_command_ends_as_if_never_stopped(
 
 
 def test_a_search_in_which_nothing_can_run_draws_no_picture(folder: Path) -> None:
-    arguments = (*SEARCH, "--device", "replay:formula?infeasible=1", "--picture", "front.png")
+    arguments = (*SEARCH_ON, "replay:formula?infeasible=1", "--picture", "front.png")
     text = leti_opt(*arguments, code=5).stdout
     assert "nothing simulated anew, 0 from the store; 5 infeasible" in text
     assert "infeasible, 5 cell(s): simulated refusal" in text
@@ -341,7 +342,7 @@ def test_a_search_in_which_nothing_can_run_draws_no_picture(folder: Path) -> Non
 
 
 def test_a_search_of_unstable_cells_is_drawn_and_has_no_front(folder: Path) -> None:
-    arguments = (*SEARCH, "--device", "replay:formula?unstable=1", "--picture", "front.png")
+    arguments = (*SEARCH_ON, "replay:formula?unstable=1", "--picture", "front.png")
     text = leti_opt(*arguments).stdout
     assert "no cell was measured to the protocol's rule" in text
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")

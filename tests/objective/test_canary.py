@@ -75,9 +75,9 @@ def test_what_was_measured_under_load_is_measured_again_when_the_device_is_back(
 
 def test_a_load_that_begins_with_the_last_networks_is_noticed_at_the_end() -> None:
     burdened = {"since_s": math.inf}
-    service, device, lines = service_on(loaded_between_marks(burdened), replace(QUICK, every_s=5.0))
+    service, device, lines = service_on(loaded_between_marks(burdened), replace(QUICK, every_s=7.0))
     answers = [service.answer(question(number)) for number in range(30)]
-    assert device.now_s > 5
+    assert device.now_s > 7
     burdened["since_s"] = device.now_s
     answers.append(service.answer(question(30)))
     assert lines == [], "the next check is not due yet"
@@ -92,10 +92,40 @@ def loaded_between_marks(burdened: dict[str, float]) -> Callable[[float], float]
     return lambda now_s: 2.0 if 0 <= now_s - burdened["since_s"] < 2 else 1.0
 
 
-def test_a_load_from_the_very_beginning_shows_when_it_ends_and_is_never_taken_for_good() -> None:
-    service, _, _ = service_on(lambda now_s: 2.0 if now_s < 25 else 1.0)
+def test_a_load_from_the_very_beginning_shows_when_it_ends_and_all_before_is_measured_again() -> None:
+    service, device, lines = service_on(lambda now_s: 2.0 if now_s < 25 else 1.0)
+    latencies = latencies_of(service, 60)
+    assert device.now_s > 25
+    assert latencies == pytest.approx([1.0] * 60, rel=0.01)
+    assert any("quicker than when watching began" in line for line in lines)
+    assert len(service.store.to_frame()) == 60
+    band = service._watch._canary.band  # type: ignore[union-attr]
+    assert band is not None
+    assert band.centre_ms == pytest.approx(1.0, rel=0.01)
+
+
+def test_a_device_that_becomes_quicker_long_after_its_band_was_made_is_not_believed() -> None:
+    service, device, _ = service_on(lambda now_s: 1.0 if now_s < 700 else 0.5)
+    latencies_of(service, 20)
+    device.sleep(800)
     with pytest.raises(DeviceError, match=r"takes 0\.50 times"):
-        latencies_of(service, 60)
+        service.answer(question(100))
+
+
+def test_a_short_spell_of_a_quicker_device_does_not_count() -> None:
+    service, device, lines = service_on(lambda now_s: 0.5 if 8 <= now_s < 10.5 else 1.0)
+    latencies = latencies_of(service, 60)
+    assert device.now_s > 11
+    assert latencies == pytest.approx([1.0] * 60, rel=0.01)
+    assert not any("quicker than when watching began" in line for line in lines)
+
+
+def test_the_band_is_made_between_the_first_networks_so_that_a_load_that_comes_soon_is_noticed() -> None:
+    service, device, _ = service_on(loaded_between(6, 9), replace(QUICK, every_s=8.0))
+    latencies = latencies_of(service, 60)
+    assert device.loads[:4] == ["network 0", "network 1", "canary", "network 2"]
+    assert device.now_s > 9
+    assert latencies == pytest.approx([1.0] * 60, rel=0.01)
 
 
 def test_a_device_that_does_not_come_back_is_its_own_fault_and_everything_is_kept() -> None:
