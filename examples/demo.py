@@ -60,8 +60,8 @@ def main() -> None:
     print(
         "\nNext: your own file    .venv/bin/leti-opt measure YOUR_MODEL.tflite"
         "\n      your own search  .venv/bin/leti-opt search --network small --budget 60 --accuracy digits"
-        "\n      your own phone   not yet in this version: Android devices come next; a .tflite measured here"
-        "\n                       says how this machine ranks networks, not how a phone does"
+        "\n      your own phone   .venv/bin/leti-opt devices list, and docs/phones.md: what was measured here says how"
+        "\n                       this machine ranks networks, not how a phone does"
     )
 
 

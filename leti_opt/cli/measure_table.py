@@ -171,7 +171,8 @@ def _single_result(row: MeasuredRow) -> str:
     origin = "anew" if row.source == "device" else "from the store"
     known = [first, *(text for text in figures.values() if not text.endswith(UNKNOWN)), runs]
     reason = "" if row.failure is None else f"; {row.failure}"
-    return f"{', '.join(known)}, {status_text(row)} {origin}{reason}"
+    checkable = ", rule not checkable" if row.rule == "not checkable" else ""
+    return f"{', '.join(known)}, {row.status} {origin}{checkable}{reason}"
 
 
 def profile_lines(row: MeasuredRow, times: Sequence[OperatorTime]) -> list[str]:

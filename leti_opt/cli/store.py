@@ -170,6 +170,8 @@ def export(
                 include_failures=include_failures,
             )
             said["table"] = {"path": str(out), "rows": rows}
+            if not as_json:
+                typer.echo(f"{out}: {rows} rows")  # at once: it is there even if the card is refused
         if card is not None:
             from leti_opt.report.card_export import write_card
 
@@ -178,8 +180,6 @@ def export(
     if as_json:
         print_json(said)
         return
-    if out is not None:
-        typer.echo(f"{out}: {rows} rows")
     if card is not None:
         typer.echo(
             f"{card}: {summary.measurements} figures of {summary.networks} networks; a panel of {summary.panel} can be "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import re
 import zipfile
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ _MEMBER = re.compile(r"card\.json|measurements\.parquet|panel/[A-Za-z0-9_-]+\.(?
 _MOST_MEMBERS = 2000
 _MOST_HEADER_BYTES = 16 * 2**20
 _MOST_BYTES = 2 * 2**30
+_MOST_RUNS = 1_000_000
 _AGAIN = "ask for the card again, or make it anew with 'leti-opt store export --card'"
 
 
@@ -164,14 +166,14 @@ def _header(path: Path, members: Mapping[str, bytes]) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise InvalidInputError(f"{path} is no data card: it has no {HEADER} that says so; {_AGAIN}")
     version = header.get("version")
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise InvalidInputError(
             f"{path} is a card of format {version!r}, and this leti_opt knows up to {VERSION}; "
             "run: pip install --upgrade leti_opt"
         )
     if header.get("sha256") != _digest({name: value for name, value in header.items() if name != "sha256"}):
         raise InvalidInputError(f"{path} was changed after it was made: {HEADER} does not fit its own hash; {_AGAIN}")
-    return header
+    return dict(_printable(header))
 
 
 def _check_members(path: Path, header: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
@@ -192,13 +194,13 @@ def _card(path: Path, header: Mapping[str, Any], members: Mapping[str, bytes]) -
     described = dict(header["device"])
     options = tuple((str(key), str(value)) for key, value in described.pop("options"))
     device = DeviceIdentity(**described, options=options)
-    panel = tuple(CardNetwork(**json.loads(members[name])) for name in header["panel"])
+    panel = tuple(CardNetwork(**_printable(json.loads(members[name]))) for name in header["panel"])
     named = {network.file for network in panel if network.file is not None}
     return Card(
         device=device,
         origin=str(header["origin"]),
         statement=str(header["statement"]),
-        protocol=MeasurementProtocol(**header["protocol"]),
+        protocol=_protocol(header["protocol"]),
         panel=panel,
         figures=_figures(path, members[TABLE], panel, device, str(header["origin"])),
         header=header,
@@ -223,6 +225,9 @@ def _figures(
     except pa.ArrowException as error:
         raise ValueError(f"its table cannot be read: {error}") from error
     names = {network.model_key: network.cell or network.name for network in panel}
+    for row in rows:
+        if row["model_key"] in names and row["status"] in ("stable", "unchecked"):
+            _check_figure(row["mean_ms"], names[row["model_key"]])
     held = sorted(
         (row for row in rows if row["model_key"] in names and row["status"] in ("stable", "unchecked")),
         key=lambda row: row["started_at"],
@@ -240,6 +245,31 @@ def _figures(
         labels=names,
         notes=(f"from the card {path.name}",),
     )
+
+
+def _check_figure(mean_ms: Any, name: str) -> None:
+    if not isinstance(mean_ms, float) or not 0 < mean_ms < math.inf:
+        raise ValueError(f"the figure of {name} is {mean_ms!r}, which is no latency in milliseconds")
+
+
+def _protocol(said: Mapping[str, Any]) -> MeasurementProtocol:
+    """The card's protocol; one that would keep a device busy for good is refused."""
+    protocol = MeasurementProtocol(**said)
+    for name in ("min_runs", "max_runs", "warmup_runs", "max_attempts", "runs_per_sample"):
+        if (getattr(protocol, name) or 0) > _MOST_RUNS:
+            raise ValueError(f"its protocol asks for {name}={getattr(protocol, name)}, more than {_MOST_RUNS}")
+    return protocol
+
+
+def _printable(said: Any) -> Any:
+    """JSON whose texts hold nothing that could steer the reader's terminal."""
+    if isinstance(said, str):
+        return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in said)
+    if isinstance(said, list):
+        return [_printable(one) for one in said]
+    if isinstance(said, dict):
+        return {_printable(name): _printable(value) for name, value in said.items()}
+    return said
 
 
 def _digest(said: Mapping[str, Any]) -> str:

@@ -141,6 +141,11 @@ def _panel_keys(store: LatencyStore, identity: DeviceIdentity, epoch: DeviceEpoc
     digests = sorted(set(rows["network_digest"].fillna("")))
     found = [key for digest in digests for key in choose_panel(store, identity, epoch, digest)]
     keys = list(dict.fromkeys(key for key in found if (rows["model_key"] == key).any()))
+    if len(keys) < LEAST_NETWORKS and not (rows["status"] == "stable").any():
+        raise NotFoundError(
+            "these figures were published without the number or the spread of their runs, so there is no protocol by "
+            "which anybody could measure them again, and no card; export a table"
+        )
     if len(keys) < LEAST_NETWORKS:
         raise NotFoundError(
             f"{len(keys)} of the {rows['model_key'].nunique()} networks can be built again elsewhere, and a card needs "

@@ -109,16 +109,17 @@ class _Reader:
                 f"{self.source.path} holds {len(found)} devices{' of that name' if wanted else ''}; choose one, for "
                 f"instance '{suggested}': {_listed(found)}"
             )
-        name = str(found[0].device).removesuffix(f" [{str(found[0].origin).upper()}]")
+        name = _plain_name(found[0])
         if sum(row.device == found[0].device for row in devices) > len(found):
             self.details.append(f"device {found[0].device_digest[:_DIGITS]}")
         return name
 
     def _is_device(self, wanted: str, devices: list[Any]) -> pd.Series[bool]:
-        """By name; else by digest; else by a URI under which the store has seen the device."""
+        """By name, with its origin or without; else by digest; else by a URI under which the store has seen it."""
         rows = self.rows
-        if any(wanted == row.device for row in devices):
-            return rows["device"] == wanted
+        named = {row.device for row in devices if wanted in (row.device, _plain_name(row))}
+        if named:
+            return rows["device"].isin([wanted] if wanted in named else list(named))
         begins = _starts(rows["device_digest"], wanted)
         if begins.any() or self.is_file:
             return begins
@@ -172,7 +173,7 @@ class _Reader:
         if len(origins) != 1:
             raise InvalidInputError(
                 f"the figures of {self.source.path} are {' and '.join(origins) or 'of unknown origin'}; a side of a "
-                "comparison has one origin: export one kind, for instance with origin='measured'"
+                "comparison has one origin: export one kind, for instance with --origin measured"
             )
         return str(origins[0])
 
@@ -212,10 +213,18 @@ def _starts(texts: pd.Series[str], beginning: str) -> pd.Series[bool]:
     return found
 
 
+def _plain_name(row: Any) -> str:
+    """A device's name without the origin that stands behind it."""
+    return str(row.device).removesuffix(f" [{str(row.origin).upper()}]")
+
+
 def _listed(devices: list[Any]) -> str:
-    return "; ".join(
-        f"{row.device_digest[:_DIGITS]} ({row.device}, {row.figures} {row.origin} figures)" for row in devices
-    )
+    return "; ".join(f"{row.device_digest[:_DIGITS]} ({row.device}, {_figures(row, row.origin)})" for row in devices)
+
+
+def _figures(row: Any, origin: str = "") -> str:
+    kind = f"{origin} figure".strip()
+    return f"{row.figures} {kind}" if row.figures == 1 else f"{row.figures} {kind}s"
 
 
 def _epochs_listed(epochs: list[Any]) -> str:
@@ -225,7 +234,7 @@ def _epochs_listed(epochs: list[Any]) -> str:
 def _about_epoch(row: Any) -> str:
     what = " ".join(str(part) for part in (row.system_build, row.driver, row.unit) if isinstance(part, str) and part)
     days = f"{row.first:%Y-%m-%d} to {row.last:%Y-%m-%d}"
-    return ", ".join(filter(None, [what, f"{row.figures} figures", days]))
+    return ", ".join(filter(None, [what, _figures(row), days]))
 
 
 def _utc(moment: datetime) -> str:

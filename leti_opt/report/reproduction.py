@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from leti_opt.cache_folder import cache_folder
 from leti_opt.device.model import MeasurableModel
-from leti_opt.errors import InvalidInputError, LetiError, NotFoundError
+from leti_opt.errors import DeviceError, InvalidInputError, LetiError, NotFoundError
 from leti_opt.objective.panel import measure_models
 from leti_opt.report.card import Card, CardNetwork
 from leti_opt.report.comparison import Comparison, LatencyColumn, compare
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from leti_opt.device.measurement import Measurement
     from leti_opt.network.rendering import Renderer
     from leti_opt.objective.measuring import MeasuringService
+    from leti_opt.store.latency_store import LatencyStore
 
 LEAST_NETWORKS = 3
+_SHOWN_REASONS = 3
+_SPREAD = "its runs spread too far"
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ def reproduce(
     Raises:
         DeviceError: the device is gone; the same call goes on later.
         NotFoundError: fewer than three networks could be measured.
+        DeviceError: the device is gone, or the runs of so many networks spread too far that fewer than three are left.
     """
     models = [one.model for one in built if one.model is not None]
     lines: list[str] = []
@@ -120,6 +124,7 @@ def reproduce(
         if show is not None:
             show(f"{len(lines)} of {len(models)}: {line}")
 
+    _name_cells(service.store, built)
     measured = measure_models(service, models, told)
     reasons = {model.key: line.removesuffix(f"  {model.name}") for model, line in zip(models, lines, strict=True)}
     networks = tuple(_network(card, one, measured, reasons) for one in built)
@@ -140,6 +145,21 @@ def reproduce(
         comparison=compare(_only(card.figures, asked), here),
         notes=_notes(card, service),
     )
+
+
+def _name_cells(store: LatencyStore, built: Sequence[Rebuilt]) -> None:
+    """Let the store know the cells, so that it answers for them, and a card of these figures can be made in turn."""
+    from leti_opt.architecture import Architecture
+    from leti_opt.network.config import NetworkConfig
+    from leti_opt.store.cells import cell_alias
+
+    for one in built:
+        if one.model is None or one.network.cell is None or one.network.network is None:
+            continue
+        config = NetworkConfig(**one.network.network)
+        alias = cell_alias(Architecture.parse(one.network.cell), config, _renderer(one.network))
+        store.add_network(config.digest, config.settings)
+        store.add_alias(alias, one.model)
 
 
 def _network(
@@ -189,10 +209,13 @@ def _notes(card: Card, service: MeasuringService) -> tuple[str, ...]:
 
 def _check_enough(reasons: Sequence[str], left: int) -> None:
     if left < LEAST_NETWORKS:
-        why = "; ".join(dict.fromkeys(reasons)) or "the card's panel is too small"
-        raise NotFoundError(
-            f"only {left} of the card's networks are left, and {LEAST_NETWORKS} are needed to compare: {why}"
-        )
+        different = list(dict.fromkeys(reasons))
+        more = [f"and {len(different) - _SHOWN_REASONS} more"] if len(different) > _SHOWN_REASONS else []
+        why = "; ".join(different[:_SHOWN_REASONS] + more) or "the card's panel is too small"
+        said = f"only {left} of the card's networks are left, and {LEAST_NETWORKS} are needed to compare: {why}"
+        if any(_SPREAD in reason for reason in reasons):
+            raise DeviceError(f"{said}; end what else runs on the device, the same command measures these again")
+        raise NotFoundError(said)
 
 
 def _rebuilt(card: Card, network: CardNetwork) -> Rebuilt:
@@ -225,6 +248,10 @@ def _write(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def _renderer(network: CardNetwork) -> Renderer:
+    return "converter" if network.renderer.startswith("tf-converter/") else "writer"
+
+
 def _from_cell(network: CardNetwork) -> Rebuilt:
     """A cell whose layers are the card's; only what makes the file of them may be another version."""
     from leti_opt.architecture import Architecture
@@ -238,7 +265,7 @@ def _from_cell(network: CardNetwork) -> Rebuilt:
     graph = build_layer_graph(Architecture.parse(network.cell), config)
     if graph.digest != network.layer_graph_digest:
         return Rebuilt(network, None, f"{network.name} has other layers in this version of leti_opt")
-    renderer: Renderer = "converter" if network.renderer.startswith("tf-converter/") else "writer"
+    renderer = _renderer(network)
     version = renderer_version(config.precision, renderer)
     model = MeasurableModel.of_graph(graph, network.cell, renderer)
     if model.key == network.model_key:

@@ -205,8 +205,8 @@ def nothing_of(connection: Connection, origin: str, identity: DeviceIdentity | N
 def _refuse_mixture(origins: set[str]) -> None:
     if len(origins) > 1:
         raise InvalidInputError(
-            f"the rows are {' and '.join(sorted(origins))}; choose one kind, for instance origin='measured', "
-            "or mix them with origin='any'"
+            f"the rows are {' and '.join(sorted(origins))}; choose one kind, for instance origin='measured' "
+            "(--origin measured), or mix them with origin='any' (--origin any)"
         )
 
 

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from leti_opt.architecture import Architecture
+from leti_opt.device.run_batch import RunBatch
 from leti_opt.errors import InvalidInputError
 from leti_opt.search_space.definition import NAS_BENCH_201
 
@@ -25,6 +26,16 @@ _STEMS: Mapping[str, tuple[str, ...]] = {
     **{name: (name, f"{name}_latency", f"latency_{name}") for name in ("std", "min", "max", "median", "p5", "p95")},
 }
 _LIKELY_MS = (0.01, 60_000.0)
+_ORDER = (
+    ("min", "mean"),
+    ("mean", "max"),
+    ("min", "p5"),
+    ("p5", "median"),
+    ("median", "p95"),
+    ("p95", "max"),
+    ("min", "median"),
+    ("median", "max"),
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,20 @@ def check_plausible(figures_ms: Iterable[float], column: LatencyColumnChoice) ->
         f"half of the figures in {column.name!r} are below {value:g} {column.unit}, and a latency is between 1 us and "
         f"1 h; {guess}, with the column named without its unit"
     )
+
+
+def check_order(batch: RunBatch) -> None:
+    """Refuse statistics that no series of runs has, such as a mean above the maximum: a wrong unit or column.
+
+    Raises:
+        ValueError: names the two; 1 % and a microsecond are allowed for rounding.
+    """
+    for lower, upper in _ORDER:
+        low_ms, high_ms = getattr(batch, f"{lower}_ms"), getattr(batch, f"{upper}_ms")
+        if low_ms is not None and high_ms is not None and low_ms > high_ms * 1.01 + 1e-3:
+            raise ValueError(
+                f"its {lower}, {low_ms:g} ms, is above its {upper}, {high_ms:g} ms; is one in another unit?"
+            )
 
 
 def read_cell(row: Mapping[str, Any]) -> Architecture | None:

@@ -20,7 +20,14 @@ from leti_opt.errors import InvalidInputError, LetiError, NotFoundError
 from leti_opt.network.config import NetworkConfig
 from leti_opt.store import exchange, foreign_table, measurement_rows, registry
 from leti_opt.store.cells import cell_alias, cell_model
-from leti_opt.store.foreign_table import ForeignColumns, check_plausible, choose_columns, number, read_cell
+from leti_opt.store.foreign_table import (
+    ForeignColumns,
+    check_order,
+    check_plausible,
+    choose_columns,
+    number,
+    read_cell,
+)
 from leti_opt.store.measurement_rows import STATISTIC_COLUMNS
 from leti_opt.store.records import CellAlias
 from leti_opt.store.schema import devices, epochs, failures, measurements, models
@@ -42,6 +49,7 @@ _OWN = {
 _PLACE_TEXTS = ("device_kind", "hardware", "runtime", "runner", "delegate", "system_build", "driver", "unit")
 _MAX_RELATIVE_STD = 0.1
 _SHOWN_FAULTS = 10
+_SHOWN_PLACES = 3
 _Row = Mapping[str, Any]
 
 
@@ -148,7 +156,7 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, Any]]], str]:
     except FileNotFoundError as error:
         raise NotFoundError(f"there is no file {path}") from error
     except (OSError, pa.ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{path} cannot be read as a table: {error}") from error
+        raise InvalidInputError(f"{path} cannot be read as a table: {' '.join(str(error).split())}") from error
     return list(enumerate(found, start=1)), digest
 
 
@@ -173,19 +181,33 @@ def _checked(
     path: Path, rows: list[tuple[int, dict[str, Any]]], read_row: Callable[[dict[str, Any]], TableRow]
 ) -> list[TableRow]:
     """Every row, or one error that names those at fault."""
-    found, faults = [], []
+    found: list[TableRow] = []
+    faults: dict[str, list[int]] = {}
     for place, row in rows:
         try:
             found.append(read_row(row))
-        except (LetiError, ValueError, TypeError, KeyError) as error:
-            faults.append(f"row {place}: {error}")
+        except KeyError as error:
+            faults.setdefault(f"it lacks the column {error}", []).append(place)
+        except json.JSONDecodeError as error:
+            faults.setdefault(f"{error.doc[:40]!r} is no JSON", []).append(place)
+        except (LetiError, ValueError, TypeError) as error:
+            faults.setdefault(str(error), []).append(place)
     if faults:
-        further = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+        shown = [f"{_places(places)}: {reason}" for reason, places in list(faults.items())[:_SHOWN_FAULTS]]
+        shown += [f"and {len(faults) - _SHOWN_FAULTS} other faults"] if len(faults) > _SHOWN_FAULTS else []
         raise InvalidInputError(
-            f"{path} was not imported, {len(faults)} of its {len(rows)} rows are bad (counted from 1 without the "
-            f"heading): {'; '.join(faults[:_SHOWN_FAULTS])}{further}"
+            f"{path} was not imported, {sum(map(len, faults.values()))} of its {len(rows)} rows are bad (counted from "
+            f"1 without the heading): {'; '.join(shown)}"
         )
     return found
+
+
+def _places(places: list[int]) -> str:
+    """The rows of one fault, the first few by their numbers."""
+    if len(places) == 1:
+        return f"row {places[0]}"
+    shown = ", ".join(map(str, places[:_SHOWN_PLACES]))
+    return f"rows {shown} and {len(places) - _SHOWN_PLACES} more" if len(places) > _SHOWN_PLACES else f"rows {shown}"
 
 
 def _own_row(row: dict[str, Any], source: str) -> TableRow:
@@ -214,6 +236,7 @@ def _own_row(row: dict[str, Any], source: str) -> TableRow:
         **{**statistics, "mean_ms": number(row["mean_ms"], "mean_ms")},
         runs_per_sample=_integer(row.get("runs_per_sample")) or 1,
     )
+    check_order(batch)
     measurement = Measurement(
         model_key=row["model_key"],
         device=place[0],
@@ -304,6 +327,7 @@ class _ForeignReader:
             raise ValueError("its latency is 0")
         count = None if self.columns.count is None else _integer(row[self.columns.count])
         batch = RunBatch(count=count, **statistics)
+        check_order(batch)
         spread = batch.relative_std
         place = (self._identity(row), DeviceEpoch("imported table"))
         measurement = Measurement(

@@ -33,6 +33,7 @@ _FREE_TEXT = ("name", "system_build", "driver", "failure_reason", "metrics", "so
 _URI = re.compile(r"\b(android|cuda):([^\s/?'\"]+)")
 _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}:\d+\b")
 _PATH = re.compile(r"(?<![\w./\\])(?:[A-Za-z]:|~)?(?:[\\/][^\s\\/:\"'<>|,;()]+){2,}")
+_RELATIVE = re.compile(r"(?<![\w./\\-])[\w.-]+(?:[\\/][\w.-]+)+\.(?:tflite|keras|h5|db|parquet|csv)\b")
 _SYSTEM = ("/proc/", "/sys/", "/dev/")
 
 
@@ -42,14 +43,17 @@ class Pseudonyms:
     Args:
         key: the user's secret, from :func:`load_key`.
         names: serials, addresses and host names that must not appear; the longer ones are replaced first.
+        folders: the user's own, whose names may hold spaces.
 
     >>> names = Pseudonyms(b"secret", ["R58M123"])
     >>> names.text("R58M123 is gone; see /home/ada/nets/big.tflite")
     'unit-f546bd43aea2 is gone; see big.tflite'
     """
 
-    def __init__(self, key: bytes, names: Iterable[str] = ()) -> None:
+    def __init__(self, key: bytes, names: Iterable[str] = (), folders: Iterable[Path] = ()) -> None:
         self._key = key
+        own = sorted({str(folder) for folder in folders if len(folder.parts) > 1}, key=len, reverse=True)
+        self._folders = re.compile("|".join(rf"{re.escape(folder)}(?=[\\/])" for folder in own)) if own else None
         known = sorted({name for name in names if name}, key=lambda name: (-len(name), name))
         self._names = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in known)) if known else None
 
@@ -61,9 +65,12 @@ class Pseudonyms:
         """Free text without known names, device addresses, and folders before a file's name."""
         if self._names is not None:
             text = self._names.sub(lambda found: self.unit(found[0]), text)
+        if self._folders is not None:
+            text = self._folders.sub("~", text)
         text = _URI.sub(lambda found: f"{found[1]}:{self._once(found[2])}", text)
         text = _ADDRESS.sub(lambda found: self.unit(found[0]), text)
-        return _PATH.sub(lambda found: found[0] if found[0].startswith(_SYSTEM) else _file_name(found[0]), text)
+        text = _PATH.sub(lambda found: found[0] if found[0].startswith(_SYSTEM) else _file_name(found[0]), text)
+        return _RELATIVE.sub(lambda found: _file_name(found[0]), text)
 
     def identity(self, identity: DeviceIdentity) -> DeviceIdentity:
         """A device whose texts and options are pseudonymised; equal to the original where nothing had to be."""
@@ -119,7 +126,7 @@ def of_store(connection: Connection) -> Pseudonyms:
             names.add(address.partition("/")[0])
     host = platform.node()
     names |= {host, host.partition(".")[0]} - {"localhost"}
-    return Pseudonyms(load_key(), names)
+    return Pseudonyms(load_key(), names, [Path.home(), Path.cwd()])
 
 
 def load_key(folder: Path | None = None) -> bytes:

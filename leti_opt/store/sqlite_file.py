@@ -200,7 +200,8 @@ def _translated(error: sqlite3.Error, name: object) -> StoreError:
 
 def _corrupt(name: object, detail: str) -> CorruptStoreError:
     return CorruptStoreError(
-        f"{name} is damaged ({detail}); it was left as it is: restore a copy of it, or name another file for the store"
+        f"{name} is damaged ({' '.join(detail.split())}); it was left as it is: restore a copy of it, or name another "
+        "file for the store"
     )
 
 

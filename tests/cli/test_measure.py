@@ -302,7 +302,7 @@ def test_a_published_figure_without_runs_or_spread_says_that_its_rule_cannot_be_
     for row in (published(None, 0.1), published(300, None), published(None, None)):
         assert (row.status, row.rule, row.exit_code) == ("replayed", "not checkable", 0)
         assert status_text(row).endswith("rule not checkable")
-        assert "rule not checkable from the store" in single_lines(row)[1]
+        assert "replayed from the store, rule not checkable" in single_lines(row)[1]
         table = MeasureTable([(row.name, row.facts)], [row.uri], published=True)
         assert "rule not checkable  store" in table.lines(row)[0]
         assert "without the number or the spread" in "\n".join(table.notes([row]))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from leti_opt.report.card import read_card
 from tests.cli.commands import SIMULATED, TINY, leti_opt, printed_json, refusal
 
 CELLS = ("0-1,1-2:maxpool3x3", "0-1,1-2:conv1x1-bn-relu", "0-1,1-2:conv3x3-bn-relu", "0-1,0-2,1-2:conv3x3-bn-relu")
@@ -38,6 +39,10 @@ def test_a_card_is_measured_again_from_nothing_but_the_card(
     assert result.stderr.count(" anew ") == len(CELLS)
     again = leti_opt("reproduce", card.name, "-d", "replay:formula?seed=2")
     assert again.stderr.count("from the store") == len(CELLS)
+    asked = ("-d", "replay:formula?seed=2", "--store", "reproduce.db", "--offline")
+    assert printed_json("measure", CELLS[0], *TINY, *asked)[0]["source"] == "store"
+    leti_opt("store", "export", "--card", "back.card.zip", "--origin", "simulated", "--store", "reproduce.db")
+    assert len(read_card("back.card.zip").panel) == len(CELLS)
 
 
 def test_json_holds_the_verdict_and_every_network(card: Path) -> None:
@@ -50,10 +55,12 @@ def test_json_holds_the_verdict_and_every_network(card: Path) -> None:
 
 def test_what_cannot_run_here_is_named_and_too_few_are_an_error(card: Path) -> None:
     assert "are needed to compare" in refusal_line("reproduce", card.name, "-d", "replay:formula?infeasible=1")
+    unstable = refusal_line("reproduce", card.name, "-d", "replay:formula?unstable=1", code=3)  # the device's fault
+    assert unstable.endswith("the same command measures these again")
 
 
-def refusal_line(*arguments: object) -> str:
-    return leti_opt(*arguments, code=2).stderr.splitlines()[-1]
+def refusal_line(*arguments: object, code: int = 2) -> str:
+    return leti_opt(*arguments, code=code).stderr.splitlines()[-1]
 
 
 def test_wrong_input_is_refused_before_anything_is_measured(card: Path, folder: Path) -> None:

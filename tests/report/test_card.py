@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from leti_opt.architecture import Architecture
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.open_device import open_device
 from leti_opt.device.protocol import MeasurementProtocol
+from leti_opt.device.run_batch import RunBatch
 from leti_opt.errors import InvalidInputError, NotFoundError
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.tflite_writer import write_tflite
 from leti_opt.objective.latency import cell_question
 from leti_opt.objective.measuring import MeasuringService
-from leti_opt.report.card import HEADER, pack, read_card
+from leti_opt.report.card import HEADER, TABLE, pack, read_card
 from leti_opt.report.card_export import write_card
 from leti_opt.report.reproduction import rebuild
 from leti_opt.store import LatencyStore
 from tests.device.tiny_graphs import tiny_graph
+from tests.store.samples import device, measurement, model
 
 SMALL = NetworkConfig.small(filters=8, input_shape=(8, 8, 3))
 OPERATIONS = ("maxpool3x3", "conv1x1-bn-relu", "conv3x3-bn-relu")
@@ -147,6 +151,40 @@ def without_a_member(card: Path) -> None:
     repacked(card, members)
 
 
+def signed(card: Path, **changes: object) -> None:
+    """The card with another header, and hashes that fit."""
+    members = contents(card)
+    header = json.loads(members.pop(HEADER))
+    for name in ("members", "sha256", "format", "version"):
+        del header[name]
+    pack({**header, **changes}, members, card)
+
+
+def endless(card: Path) -> None:
+    signed(card, protocol={"min_runs": 10**12})
+
+
+def figures(card: Path, values: list[object]) -> None:
+    rows = pd.read_parquet(io.BytesIO(contents(card)[TABLE]))
+    table = io.BytesIO()
+    rows.assign(mean_ms=values * len(rows)).to_parquet(table)
+    members = {**contents(card), TABLE: table.getvalue()}
+    repacked(card, members)
+    signed(card)
+
+
+def no_figure(card: Path) -> None:
+    figures(card, [None])
+
+
+def no_number(card: Path) -> None:
+    figures(card, ["5 ms"])
+
+
+def below_zero(card: Path) -> None:
+    figures(card, [-5.0])
+
+
 def another_zip(card: Path) -> None:
     repacked(card, {"card.json": b'{"hello": 1}'})
 
@@ -168,6 +206,10 @@ def no_zip(card: Path) -> None:
         (without_a_member, r"panel/001\.json"),
         (another_zip, "no data card"),
         (no_zip, "no whole data card"),
+        (endless, "min_runs=1000000000000, more than"),
+        (no_figure, "None, which is no latency"),
+        (no_number, "'5 ms', which is no latency"),
+        (below_zero, "-5.0, which is no latency"),
     ],
 )
 def test_a_card_that_is_not_whole_is_refused(card: Path, harm: Callable[[Path], None], words: str) -> None:
@@ -176,6 +218,25 @@ def test_a_card_that_is_not_whole_is_refused(card: Path, harm: Callable[[Path], 
     assert card.read_bytes() != before
     with pytest.raises(InvalidInputError, match=words):
         read_card(card)
+
+
+def test_a_card_cannot_steer_the_readers_terminal(card: Path) -> None:
+    signed(card, statement="\x1b[31mred\nleti-opt: all is well")
+    altered(card, name="\x1b[2Jnet")
+    found = read_card(card)
+    assert found.statement.isprintable()
+    assert all(network.name.isprintable() for network in found.panel)
+
+
+def test_published_figures_without_runs_make_no_card_and_it_says_why(tmp_path: Path) -> None:
+    store = LatencyStore(":memory:")
+    for number in range(4):
+        kept = measurement(number, identity=device("replayed"))
+        batch = RunBatch(count=None, mean_ms=5.0 + number)
+        store.add(model(number), replace(kept, attempts=(batch,), stable=False))
+    assert set(store.to_frame()["status"]) == {"unchecked"}
+    with pytest.raises(NotFoundError, match="published without the number or the spread of their runs"):
+        write_card(store, tmp_path / "a.card.zip", origin="replayed")
 
 
 def test_there_must_be_a_card(tmp_path: Path) -> None:
@@ -220,3 +281,7 @@ def test_other_layers_leave_a_network_out_and_too_few_are_an_error(card: Path) -
         rebuild(read_card(card), limit=3)
     with pytest.raises(InvalidInputError, match="--limit"):
         rebuild(read_card(card), limit=2)
+    found = read_card(card)
+    none_left = [replace(network, layer_graph_digest="0" * 64) for network in found.panel]
+    with pytest.raises(NotFoundError, match=r"only 0 of.*; and 2 more$"):
+        rebuild(replace(found, panel=tuple(none_left)))

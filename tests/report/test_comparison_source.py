@@ -258,6 +258,19 @@ def test_an_unknown_epoch_is_refused_with_those_that_are_there(two_epochs: str) 
         read_column(f"{two_epochs}?epoch=fff")
 
 
+def test_a_device_is_chosen_by_its_name_without_the_origin_too(tmp_path: Path) -> None:
+    path = str(tmp_path / "latency.db")
+    replayed = replace(DEVICE, origin="replayed")
+    with LatencyStore(path) as store:
+        store.add(model(0), measurement(0))
+        store.add(model(1), measurement(1, identity=replayed))
+    assert replayed.name == f"{DEVICE.name} [REPLAYED]"
+    assert list(read_column(f"{path}?device={replayed.name}").latency_ms) == ["key-1"]
+    assert list(read_column(f"{path}?device={DEVICE.name}").latency_ms) == ["key-0"]
+    with pytest.raises(InvalidInputError, match=r"1 replayed figure\)"):
+        read_column(path)
+
+
 def test_figures_keep_their_origin(tmp_path: Path) -> None:
     times = [sample(number, identity=device("simulated")) for number in range(3)]
     found = read_column(filled(tmp_path / "simulated.db", times))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -91,6 +92,26 @@ def test_a_changed_device_in_an_export_is_refused(store: LatencyStore, tmp_path:
     assert store.info().models == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: rows.drop(columns="warmup_runs"), "row 1: it lacks the column 'warmup_runs'"),
+        (lambda rows: rows.assign(mean_ms=1000 * rows["mean_ms"]), "is one in another unit"),
+        (lambda rows: rows.assign(metrics="{cut"), "row 1: '{cut' is no JSON"),
+    ],
+)
+def test_an_export_that_somebody_edited_is_refused_with_the_fault(
+    store: LatencyStore, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], words: str
+) -> None:
+    with LatencyStore(":memory:") as other:
+        other.add(model(0), measurement(0))
+        other.export(tmp_path / "out.parquet")
+    change(pd.read_parquet(tmp_path / "out.parquet")).to_parquet(tmp_path / "out.parquet")
+    with pytest.raises(InvalidInputError, match=words):
+        store.import_data(tmp_path / "out.parquet")
+    assert store.info().models == 0
+
+
 def test_a_table_of_cells_by_others(store: LatencyStore, tmp_path: Path) -> None:
     path = csv(tmp_path, cell=CELLS, latency_us=[1500.0, 2500.0, 3500.0])
     counts = store.import_data(path, device="Pixel 3", network=SMALL)
@@ -147,6 +168,12 @@ def test_native_strings_and_matrices_and_known_hashes_name_the_same_networks(
         ({"model_key": ["a", "b"], "latency_ms": [1.0, "n/a"]}, {"device": "p"}, r"row 2: latency_ms is 'n/a'"),
         ({"model_key": ["a", "b"], "latency_ms": [-1.0, 2.0]}, {"device": "p"}, "row 1: latency_ms is -1"),
         ({"model_key": ["a"], "latency_ms": ["nan"]}, {"device": "p"}, "no finite number"),
+        ({"model_key": list("abcde"), "latency_ms": [0] * 5}, {"device": "p"}, r"rows 1, 2, 3 and 2 more: .* is 0$"),
+        (
+            {"model_key": ["a"], "latency_ms": [3.0], "max_us": [3.5]},
+            {"device": "p"},
+            "its mean, 3 ms, is above its max, 0.0035 ms; is one in another unit",
+        ),
     ],
 )
 def test_what_does_not_say_enough_or_cannot_be_true_is_refused_whole(
@@ -206,3 +233,17 @@ def test_measured_is_refused_where_nothing_was_measured(store: LatencyStore, tmp
     with pytest.raises(InvalidInputError, match=r"no measured figures.*1 replayed"):
         store.export(tmp_path / "out.csv", origin="measured")
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "safe"),
+    [
+        ("cannot read /home/ada lovelace/nets/big.tflite", "cannot read big.tflite"),
+        ("cannot read /home/ada lovelace/big.tflite", "cannot read ~/big.tflite"),
+        ("models/client/big.tflite is damaged", "big.tflite is damaged"),
+        ("read from /proc/self/status", "read from /proc/self/status"),
+        ("3/4 of the operators; 0.5 ms/run", "3/4 of the operators; 0.5 ms/run"),
+    ],
+)
+def test_folders_do_not_leave_this_machine(said: str, safe: str) -> None:
+    assert pseudonyms.Pseudonyms(b"key", folders=[Path("/home/ada lovelace")]).text(said) == safe
