@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,8 @@ from leti_opt.device.published import COLLECTION, PublishedDevice, published_nam
 from leti_opt.device.replay import Replay
 from leti_opt.device.simulated import Formula, SimulatedDevice
 from leti_opt.errors import DeviceError, InvalidDeviceUriError, did_you_mean
+
+_LOGGER = logging.getLogger("leti_opt")
 
 
 @dataclass(frozen=True)
@@ -141,16 +145,23 @@ def _every_phone(uri: str) -> list[str]:
     """A URI with the star replaced by each phone that is ready, each hardware once."""
     from leti_opt.device.android.listing import list_phones
 
-    phones = list_phones()
-    ready = {phone.serial: phone for phone in reversed(phones) if phone.state == "device" and phone.serial}
+    for pause_s in (*_PAUSES_S, None):
+        phones = list_phones()
+        ready = {phone.serial: phone for phone in reversed(phones) if phone.state == "device" and phone.serial}
+        silent = [phone for phone in phones if phone.state == "device" and not phone.serial]
+        if not silent or pause_s is None:
+            break
+        time.sleep(pause_s)  # one that was just restarting is not to be left out
     others = [
-        f"{phone.address} ({phone.state}): {phone.advice}"
+        f"{phone.address} ({phone.state}): {phone.advice or 'another address of a phone that takes part'}"
         for phone in phones
-        if not (phone.serial and phone in ready.values())
+        if phone not in ready.values()
     ]
     if not ready:
         listed = "; ".join(others) or "adb lists none"
         raise DeviceError(f"{uri}: no phone is ready: {listed}; see: leti-opt devices list")
+    for other in others:
+        _LOGGER.warning("%s is left out: %s", uri, other)
     return [uri.replace("*", phone.address, 1) for phone in reversed(ready.values())]
 
 
@@ -252,6 +263,7 @@ def _cores(_name: str, value: str) -> list[int]:
 
 
 _ANY_PHONE = "android:*"
+_PAUSES_S = (1.0, 3.0)
 _Readers = Mapping[str, Callable[[str, str], Any]]
 _HOST_CPU_OPTIONS: _Readers = {"threads": _whole_number, "delegate": _text, "cores": _cores, "deadline_s": _number}
 _FORMULA_OPTIONS: _Readers = {

@@ -76,14 +76,15 @@ def _start(stack: ExitStack, folder: Path, number: int, arguments: argparse.Name
         else:
             phone.faults.switch_on(name, int(times or 1))
     if arguments.dies_every:
-        threading.Thread(target=_die_again_and_again, args=(phone, arguments.dies_every), daemon=True).start()
+        threading.Thread(target=_die_again_and_again, args=(phone, arguments.dies_every, number), daemon=True).start()
     print(
         f"loopback phone {settings.serial}:\n  adb connect {phone.address}\n  leti-opt: android:{phone.address}/cpu",
         flush=True,
     )
 
 
-def _die_again_and_again(phone: LoopbackPhone, every_s: float) -> None:
+def _die_again_and_again(phone: LoopbackPhone, every_s: float, number: int) -> None:
+    time.sleep(every_s * number / (number + 1))  # several phones do not die together
     while True:
         time.sleep(every_s)
         phone.vanish(1.0)
