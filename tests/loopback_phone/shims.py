@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -55,7 +56,7 @@ exec {real} "$@"
 
 _WRITERS = ("mkdir", "mv", "rm", "dd", "chmod", "cp", "touch")
 
-_TIMEOUT = f'exec {sys.executable} -I -S {_START} "$@"\n'
+_TIMEOUT = f'exec {shlex.quote(sys.executable)} -I -S {shlex.quote(str(_START))} "$@"\n'
 
 
 def write_shims(folder: Path) -> None:
