@@ -136,9 +136,8 @@ def search(
 def _decided_everywhere(
     service: LatencyService, questions: Sequence[Question], limit: LatencyLimit | None
 ) -> list[LimitRow]:
-    """What a limit says of each network on the device where it says the worst; twins say the same."""
-    one_a_kind = {member.identity: member for member in reversed(service.members)}.values()
-    rows = [decided(member, questions, limit) for member in reversed(one_a_kind)]
+    """What a limit says of each network on the device where it says the worst; twins that agree say the same."""
+    rows = [decided(member, questions, limit) for member in service.judges]
     return [max(of_network, key=lambda row: _WORSE.index(row.verdict)) for of_network in zip(*rows, strict=True)]
 
 

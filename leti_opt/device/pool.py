@@ -77,6 +77,7 @@ class _Task:
     among: Callable[[], Collection[int]]
     prepare: Callable[[], object] | None
     is_patient: bool
+    counts: bool
     future: Future[Any] = field(default_factory=Future)
     failures: int = 0
     build: Future[object] | None = None
@@ -148,6 +149,7 @@ class DevicePool:
         among: Collection[int] | Callable[[], Collection[int]],
         prepare: Callable[[], object] | None = None,
         is_patient: bool = True,
+        counts: bool = True,
     ) -> Future[Result]:
         """Have a piece of work done by one of some devices.
 
@@ -157,11 +159,12 @@ class DevicePool:
             prepare: called ahead in another thread, so that no device waits for a build. What it raises is left for
                 ``work`` to find.
             is_patient: False to end with the first device's fault in place of waiting for a device.
+            counts: whether it is a piece of work that the report counts as done.
 
         Returns:
             The future: ``work``'s result, or its exception. A DeviceError says that no device could do it.
         """
-        task = _Task(work, among if callable(among) else lambda: among, prepare, is_patient)
+        task = _Task(work, among if callable(among) else lambda: among, prepare, is_patient, counts)
         with self._changed:
             if self._closed:
                 raise InvalidInputError("this pool is closed; open another one")
@@ -248,12 +251,12 @@ class DevicePool:
             result = task.work(seat.device)
         except DeviceError as error:
             self._failed(seat, task, error)
-        except Exception as error:  # noqa: BLE001  # the future hands it to whoever asked
+        except BaseException as error:  # noqa: BLE001  # the future hands it to whoever asked, a SystemExit, too
             seat.in_row = 0
             task.future.set_exception(error)
         else:
             seat.in_row = 0
-            seat.done += 1
+            seat.done += task.counts
             task.future.set_result(result)
 
     def _failed(self, seat: _Seat, task: _Task, error: DeviceError) -> None:
@@ -269,9 +272,9 @@ class DevicePool:
                 self._queue.appendleft(task)
             self._changed.notify_all()
         if seat.state == "out":
-            self.notify(f"{seat.device.uri} failed {seat.in_row} times in a row and is left out from now on: {error}")
+            self._tell(f"{seat.device.uri} failed {seat.in_row} times in a row and is left out from now on: {error}")
         else:
-            self.notify(f"{seat.device.uri} is set aside: {error}")
+            self._tell(f"{seat.device.uri} is set aside: {error}")
         if ended:
             _end(task, error)
 
@@ -285,14 +288,20 @@ class DevicePool:
                         return
                 try:
                     seat.device.contact()
-                except DeviceError as error:
-                    seat.fault = error
+                except Exception as error:  # noqa: BLE001  # whatever it is, a thread that ended would never look again
+                    seat.fault = error if isinstance(error, DeviceError) else _unexpected(seat.device, error)
                     pause_s = min(2 * pause_s, self.patience.longest_pause_s)
                 else:
                     break
         with self._changed:
             seat.state = "ready"
-        self.notify(f"{seat.device.uri} is back after {self._clock() - seat.away_since:.1f} s")
+        self._tell(f"{seat.device.uri} is back after {self._clock() - seat.away_since:.1f} s")
+
+    def _tell(self, line: str) -> None:
+        try:
+            self.notify(line)
+        except Exception:  # a closed error stream, for instance: no reason for a device to stop
+            _LOGGER.exception("nobody could be told: %s", line)
 
     def _end_stranded(self) -> None:
         """End the work that no device will do: those that may are left out, or have been away for too long."""
@@ -307,15 +316,32 @@ class DevicePool:
     def _may_be_done(self, task: _Task) -> bool:
         oldest = self._clock() - self.patience.back_within_s
         seats = [self._seats[place] for place in task.among()]
-        return any(seat.state == "ready" or (seat.state == "away" and seat.away_since > oldest) for seat in seats)
+        return any(
+            seat.state == "ready" or (task.is_patient and seat.state == "away" and seat.away_since > oldest)
+            for seat in seats
+        )
 
     def _build_ahead(self) -> None:
-        for task in list(self._queue)[: _AHEAD * len(self._seats)]:
-            self._start_build(task)
+        """Start what the devices that are ready will take next, whatever waits before it for one that is away."""
+        left = {seat.place: _AHEAD for seat in self._seats if seat.state == "ready"}
+        for task in self._queue:
+            if not left:
+                return
+            places = [place for place in task.among() if place in left]
+            if places:
+                place = max(places, key=left.__getitem__)
+                left[place] -= 1
+                if not left[place]:
+                    del left[place]
+                self._start_build(task)
 
     def _start_build(self, task: _Task) -> None:
         if task.prepare is not None and task.build is None:
             task.build = self._builders.submit(task.prepare)
+
+
+def _unexpected(device: Device, error: Exception) -> DeviceError:
+    return DeviceError(f"{device.uri}: {type(error).__name__}: {error}; see what is wrong with it")
 
 
 def _end(task: _Task, error: DeviceError) -> None:

@@ -32,6 +32,7 @@ class DeviceUse:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._open: dict[object, tuple[str, float]] = {}
         self._lock = threading.Lock()
 
     def add(self, kind: str, seconds: float) -> None:
@@ -42,13 +43,20 @@ class DeviceUse:
     @contextmanager
     def timing(self, kind: str) -> Iterator[None]:
         """Count the time that the context takes in, also where it ends with an error."""
-        start = self._clock()
+        start, mark = self._clock(), object()
+        with self._lock:
+            self._open[mark] = (kind, start)
         try:
             yield
         finally:
-            self.add(kind, self._clock() - start)
+            with self._lock:
+                del self._open[mark]
+                self._seconds[kind] += self._clock() - start
 
     def seconds(self) -> Mapping[str, float]:
-        """Seconds of every kind so far, by name."""
+        """Seconds of every kind so far, by name; what is going on right now counts, too."""
         with self._lock:
-            return dict(sorted(self._seconds.items()))
+            found = self._seconds.copy()
+            for kind, start in self._open.values():
+                found[kind] += self._clock() - start
+        return dict(sorted(found.items()))

@@ -18,6 +18,7 @@ from leti_opt.device.protocol import MeasurementProtocol, check_protocol, measur
 from leti_opt.device.resource_lock import building_on_host, hold
 from leti_opt.errors import (
     AttemptError,
+    DeviceError,
     InfeasibleError,
     InvalidModelError,
     LetiError,
@@ -78,6 +79,7 @@ class MeasuringService(LatencyService):
         self._busy: dict[CellAlias | str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._seen: tuple[DeviceIdentity, DeviceEpoch] | None = None
+        self._is_taken_on_trust = False
 
     @property
     def members(self) -> Sequence[MeasuringService]:
@@ -157,6 +159,7 @@ class MeasuringService(LatencyService):
             known = None if fresh else self._stored(model.key)
             if known is not None:
                 return known
+            self._refuse_another()
             return self._watched(model, alias)
 
     def _watched(self, model: MeasurableModel, alias: CellAlias | None) -> Answer:
@@ -197,6 +200,20 @@ class MeasuringService(LatencyService):
     def take_for(self, identity: DeviceIdentity, epoch: DeviceEpoch) -> None:
         """Go by what the device was when it was last seen, as long as it cannot be reached."""
         self._seen = (identity, epoch)
+        self._is_taken_on_trust = True
+
+    def _refuse_another(self) -> None:
+        """Make sure that a device which was taken for what it once was has come back as just that."""
+        if not self._is_taken_on_trust:
+            return
+        identity, epoch = self.device.identity, self.device.epoch
+        if (identity, epoch) != self._seen:
+            raise DeviceError(
+                f"{self.device.uri} came back as something else than it was when it was last seen: now it is "
+                f"{identity.name}, {identity.runtime}, {epoch.system_build} {epoch.driver} {epoch.unit}".rstrip()
+                + "; everything is kept; start again with it connected"
+            )
+        self._is_taken_on_trust = False
 
     def current(self, answer: Answer) -> Answer:
         """The answer itself, or the one that replaced it after the canary had left its band."""

@@ -14,7 +14,7 @@ from leti_opt.device.model import MeasurableModel
 from leti_opt.device.pool import DevicePool, DeviceReport, PoolPatience
 from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.errors import DeviceError, InvalidDeviceUriError
-from leti_opt.objective.answers import Answer, Question, Source, slowest
+from leti_opt.objective.answers import Answer, Question, Source, slowest, without_runs
 from leti_opt.objective.canary import CanarySettings
 from leti_opt.objective.measuring import MeasuringService
 from leti_opt.objective.service import LatencyService
@@ -73,10 +73,11 @@ class PooledService(LatencyService):
         self._members = tuple(MeasuringService(device, store, protocol, offline, canary) for device in devices)
         for member in self._members:
             member.notify = lambda line, uri=member.device.uri: self._notified(f"{uri}: {line}")  # type: ignore[misc]
-            member.on_withdrawn = self._forget
+            member.on_withdrawn = self._forget_withdrawn
         self._away: set[int] = set()
         self._kinds: tuple[Twins, ...] | None = None
         self._pool: DevicePool | None = None
+        self._withdrawn: set[str] = set()
         self._answers: dict[str, dict[DeviceIdentity, Answer]] = {}
         self._busy: dict[object, threading.Lock] = {}
         self._lock = threading.RLock()
@@ -85,6 +86,17 @@ class PooledService(LatencyService):
     def members(self) -> Sequence[MeasuringService]:
         """The services of the single devices, in the order in which they were named."""
         return self._members
+
+    @property
+    def judges(self) -> Sequence[MeasuringService]:
+        """One of each group of devices that answer for each other: one that is there now, if any is."""
+        pool = self._pool
+        away = self._away if pool is None else {n for n in range(len(self._members)) if pool.state(n) != "ready"}
+        return [
+            self._members[min((place for group in circle for place in group), key=lambda place: (place in away, place))]
+            for twins in self.kinds
+            for circle in twins.circles()
+        ]
 
     @property
     def kinds(self) -> tuple[Twins, ...]:
@@ -104,8 +116,8 @@ class PooledService(LatencyService):
 
     @property
     def identity(self) -> DeviceIdentity:
-        """The devices' common identity, or one that names all of them."""
-        found = [twins.identity for twins in self.kinds]
+        """The devices' common identity, or one that names all of them, in whatever order they were given."""
+        found = sorted((twins.identity for twins in self.kinds), key=lambda identity: (identity.name, identity.digest))
         if len(found) == 1:
             return found[0]
         return DeviceIdentity(
@@ -143,7 +155,7 @@ class PooledService(LatencyService):
         """The latency on the slowest device, or why one of them cannot run the network."""
         with self._alone(question.alias or question.name):
             if self.offline:
-                found = {twins.identity: _any(twins).answer(question, fresh) for twins in self.kinds}
+                found = {twins.identity: twins.stored(question) for twins in self.kinds}
             else:
                 found = {identity: future.result() for identity, future in self.submit(question, fresh).items()}
         answer = slowest(list(found.values()), self.statistic)
@@ -151,7 +163,8 @@ class PooledService(LatencyService):
             self.counts[answer.source, answer.status] += 1
             for one in found.values():
                 if one.measurement is not None:
-                    self._answers.setdefault(one.measurement.model_key, {}).update(found)
+                    light = {identity: without_runs(each) for identity, each in found.items()}
+                    self._answers.setdefault(one.measurement.model_key, {}).update(light)
         return answer
 
     def current(self, answer: Answer) -> Answer:
@@ -161,22 +174,32 @@ class PooledService(LatencyService):
             return answer
         with self._lock:
             found = self._answers.get(measurement.model_key)
+            withdrawn = measurement.model_key in self._withdrawn
         if found is None:
             return answer
         newer = [self._current_of(one) for one in found.values()]
         return (
             slowest(newer, self.statistic)
-            if any(a is not b for a, b in zip(newer, found.values(), strict=True))
+            if withdrawn or any(a is not b for a, b in zip(newer, found.values(), strict=True))
             else answer
         )
 
     def settle(self) -> None:
-        """Look at each device's canary once more. A device that is away now keeps what it measured, and says so."""
+        """Look at each device's canary once more. A device that is away now keeps what it measured, and says so.
+
+        Raises:
+            DeviceError: figures were withdrawn, and could not be measured again.
+        """
         pool = self._pool
         if pool is None:
             return
         settled = {
-            member: pool.submit(lambda _device, member=member: member.settle(), [place], is_patient=False)  # type: ignore[misc]
+            member: pool.submit(
+                lambda _device, member=member: member.settle(),  # type: ignore[misc]
+                [place],
+                is_patient=False,
+                counts=False,
+            )
             for place, member in enumerate(self._members)
             if pool.state(place) == "ready"
         }
@@ -187,6 +210,25 @@ class PooledService(LatencyService):
                 settled[member].result()
             except DeviceError as error:
                 self._notified(f"{error}; nobody looked whether its last figures were measured at its usual pace")
+        missing = self._withdrawn_for_good()
+        if missing:
+            raise DeviceError(
+                f"{len(missing)} network(s) were measured while a device was not at its usual pace, and could not be "
+                "measured again; start again: everything else is kept, and they are measured anew"
+            )
+
+    def _withdrawn_for_good(self) -> list[str]:
+        """Keys of the networks whose answers were withdrawn, and not replaced since."""
+        with self._lock:
+            found = {key: list(self._answers[key].values()) for key in self._withdrawn & self._answers.keys()}
+        return [key for key, answers in found.items() if not all(map(self._stands, answers))]
+
+    def _stands(self, answer: Answer) -> bool:
+        measurement = self._current_of(answer).measurement
+        return measurement is None or any(
+            one.started_at == measurement.started_at
+            for one in self.store.find(measurement.model_key, measurement.device, measurement.epoch)
+        )
 
     def report(self) -> list[DeviceReport]:
         """What became of each device's time."""
@@ -243,7 +285,9 @@ class PooledService(LatencyService):
         owner = next((one for one in self._members if (one.identity, one.epoch) == here), None)
         return answer if owner is None else owner.current(answer)
 
-    def _forget(self, model_keys: Sequence[str]) -> None:
+    def _forget_withdrawn(self, model_keys: Sequence[str]) -> None:
+        with self._lock:
+            self._withdrawn |= set(model_keys)
         for member in self._members:
             member.forget(model_keys)
 
@@ -283,7 +327,7 @@ class _Once:
                 self._made = Future()
                 try:
                     self._made.set_result(self._build())
-                except Exception as error:  # noqa: BLE001  # kept for all who ask, and raised for each below
+                except BaseException as error:  # noqa: BLE001  # kept for all who ask, and raised for each below
                     self._made.set_exception(error)
             made = self._made
         return made.result()
@@ -297,10 +341,6 @@ class _Once:
 def _introduced(member: MeasuringService) -> tuple[DeviceIdentity, DeviceEpoch]:
     _ = member.device.resources
     return member.identity, member.epoch
-
-
-def _any(twins: Twins) -> MeasuringService:
-    return next(iter(twins.members.values()))
 
 
 def _refuse_twice(uris: Sequence[str]) -> None:

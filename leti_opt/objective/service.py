@@ -45,6 +45,11 @@ class LatencyService(ABC):
         """The services of the single devices."""
 
     @property
+    def judges(self) -> Sequence[MeasuringService]:
+        """Those whose verdicts on a limit count: one of the devices that answer for each other."""
+        return self.members
+
+    @property
     @abstractmethod
     def identity(self) -> DeviceIdentity:
         """What measures; offline, what measured under this URI before.

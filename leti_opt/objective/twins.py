@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import nullcontext
 from itertools import combinations, count
 
 from leti_opt.device.device import Device
 from leti_opt.device.pool import DevicePool
 from leti_opt.device.resource_lock import building_on_host
-from leti_opt.errors import NotFoundError
+from leti_opt.errors import LetiError, NotFoundError
 from leti_opt.objective.answers import Answer, Question, slowest
 from leti_opt.objective.measuring import MeasuringService
 from leti_opt.objective.panel import PANEL_SIZE, choose_panel, link_epochs, panel_model
@@ -60,9 +61,27 @@ class Twins:
                 self._keep_open(futures)
         circles = [
             _gathered([futures[group] for group in circle], 1, lambda answers: answers[0])
-            for circle in self._circles(groups)
+            for circle in self.circles(groups)
         ]
         return _gathered(circles, len(circles), lambda answers: slowest(answers, self._statistic))
+
+    def stored(self, question: Question) -> Answer:
+        """The same from the store alone: of twins that may yet turn out to agree, whichever has an answer.
+
+        Raises:
+            NotFoundError: the store has none.
+        """
+        return slowest([self._stored_in(circle, question) for circle in self.circles()], self._statistic)
+
+    def _stored_in(self, circle: Sequence[Group], question: Question) -> Answer:
+        missing: NotFoundError | None = None
+        for group in circle:
+            try:
+                return self.members[group[0]].answer(question)
+            except NotFoundError as error:
+                missing = missing or error
+        assert missing is not None
+        raise missing
 
     def _keep_open(self, futures: dict[Group, Future[Answer]]) -> None:
         """Remember what was asked of several groups as long as one of them has not answered."""
@@ -82,8 +101,10 @@ class Twins:
             for place, future in futures.items():
                 by_group.setdefault(self._group_with(place), []).append(future)
             for same in by_group.values():
-                kept = next((future for future in same if future.running() or future.done()), same[0])
-                for future in same:
+                # One that ended without an answer (cancelled before, or its device is left out) is none to rely on.
+                hopeful = [future for future in same if not future.done() or _has_answer(future)]
+                kept = next((future for future in hopeful if future.running() or future.done()), (hopeful or same)[0])
+                for future in hopeful:
                     if future is not kept:
                         future.cancel()
 
@@ -102,16 +123,19 @@ class Twins:
             return by_device[id(device)].answer(question, fresh)
 
         # Who may do it changes with what the twins are found to be.
-        future = pool.submit(work, lambda: self._group_with(group[0]), lambda: self._prepare(group, question))
+        future = pool.submit(work, lambda: self._group_with(group[0]), lambda: self._prepare(pool, group[0], question))
         if len(self.groups) > 1:
             future.add_done_callback(lambda ended: self._noticed(pool, group, ended))
         return future
 
-    def _prepare(self, group: Group, question: Question) -> None:
-        """Build ahead what the first of a group will need; its twins need the same."""
-        device = self.members[group[0]].device
-        model = question.build()
-        if device.needs_file:
+    def _prepare(self, pool: DevicePool, place: int, question: Question) -> None:
+        """Build ahead what a device will need; its twins need the same. One that is away is not asked how."""
+        # A cell's build is the work of a millisecond, as MeasuringService says.
+        with building_on_host() if question.alias is None else nullcontext():
+            model = question.build()
+        ready = (self.members[one].device for one in self._group_with(place) if pool.state(one) == "ready")
+        device = next(ready, None)
+        if device is not None and device.needs_file:
             with building_on_host():
                 device.prepare(model)
 
@@ -200,8 +224,9 @@ class Twins:
     def _is_refuted(self, first: Group, second: Group) -> bool:
         return any(frozenset((a, b)) in self._refuted for a in first for b in second)
 
-    def _circles(self, groups: Sequence[Group]) -> list[list[Group]]:
+    def circles(self, groups: Sequence[Group] | None = None) -> list[list[Group]]:
         """Groups that may yet turn out to agree: the first answer of a circle is its answer."""
+        groups = self.groups if groups is None else groups
         circles: list[list[Group]] = []
         for group in groups:
             open_ones = [c for c in circles if not any(self._is_refuted(group, other) for other in c)]
@@ -210,6 +235,10 @@ class Twins:
             else:
                 circles.append([group])
         return circles
+
+
+def _has_answer(future: Future[Answer]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def _gathered(
@@ -235,7 +264,10 @@ def _gathered(
             else:
                 missing += 1
             if len(answers) == needed:
-                together.set_result(choose(answers))
+                try:
+                    together.set_result(choose(answers))
+                except LetiError as unavailable:  # a statistic that a device does not reveal of this network
+                    together.set_exception(unavailable)
             elif error is not None and missing > len(futures) - needed:
                 together.set_exception(error)
 

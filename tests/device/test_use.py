@@ -19,3 +19,14 @@ def test_time_that_ends_with_an_error_is_counted() -> None:
     with pytest.raises(OSError, match="gone"), use.timing(COOLING):
         raise OSError("gone")
     assert use.seconds() == {COOLING: 2.5}
+
+
+def test_what_is_going_on_counts_already() -> None:
+    now = [0.0]
+    use = DeviceUse(lambda: now[0])
+    with use.timing("cooling"):
+        now[0] = 2.0
+        assert use.seconds() == {"cooling": 2.0}
+        now[0] = 3.0
+    now[0] = 9.0
+    assert use.seconds() == {"cooling": 3.0}

@@ -188,6 +188,8 @@ class Phone:
             self.server.push(self.address, source, remote, mode, deadline_s, step)
         except PhoneGoneError:
             raise
+        except AttemptError as error:
+            raise self._too_slow(step, deadline_s) from error
         except PhoneError:
             self._remove_half(remote)
             raise
@@ -203,7 +205,10 @@ class Phone:
             PhoneError: there is none.
             PhoneGoneError: the phone went away.
         """
-        return self.server.pull(self.address, remote, self.patience.command_s, step)
+        try:
+            return self.server.pull(self.address, remote, self.patience.command_s, step)
+        except AttemptError as error:
+            raise self._too_slow(step, self.patience.command_s) from error
 
     def digest(self, remote: str, step: str, size: int | None = None) -> str | None:
         """SHA-256 of a file on the phone, computed there, in hexadecimal.
@@ -319,6 +324,12 @@ class Phone:
             raise PhoneGoneError(
                 self.address, step, f"no end after {deadline_s:.0f} s", "restart the phone if this goes on"
             ) from error
+
+    def _too_slow(self, step: str, deadline_s: float) -> PhoneGoneError:
+        """A file that takes too long is the connection's fault, never the network's."""
+        return PhoneGoneError(
+            self.address, step, f"no end after {deadline_s:.0f} s", "use a faster connection: a cable in place of Wi-Fi"
+        )
 
     def _can_be_connected(self) -> bool:
         return re.fullmatch(r".+:\d+", self.address) is not None

@@ -170,6 +170,8 @@ class PhoneLock:
             return True  # taken by a command whose answer was lost with the connection
         if holder.host != self._host or not holder.pid.isdecimal():
             return False
+        if int(holder.pid) == os.getpid():
+            return True  # the phone's other unit, or a device closed since, that could not let go: see hold() above
         try:
             os.kill(int(holder.pid), 0)
         except ProcessLookupError:

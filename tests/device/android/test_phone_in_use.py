@@ -7,6 +7,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -14,10 +15,14 @@ from typer.testing import CliRunner
 from leti_opt import DeviceLatencyObjective, LatencyStore, MeasurementProtocol, NetworkConfig
 from leti_opt.architecture import Architecture
 from leti_opt.cli.main import app
+from leti_opt.device.android.adb import AdbServer
 from leti_opt.device.android.android_device import AndroidDevice
-from leti_opt.errors import InvalidProtocolError, PhoneGoneError
+from leti_opt.device.protocol import measure
+from leti_opt.device.resource_lock import hold
+from leti_opt.errors import AttemptError, InvalidProtocolError, PhoneGoneError
 from leti_opt.objective.answers import Source
 from leti_opt.objective.canary import CanarySettings, canary_model
+from leti_opt.objective.latency import cell_question
 from leti_opt.objective.panel import changed_since
 from tests.loopback_phone.adb_server import PrivateAdbServer
 from tests.loopback_phone.fixtures import MakeDevice, MakePhone
@@ -159,8 +164,6 @@ def test_what_is_stored_answers_without_the_phone(
 def test_a_phone_that_goes_away_while_its_profile_is_fetched_is_asked_again(
     loopback_phone: LoopbackPhone, make_device: MakeDevice
 ) -> None:
-    from leti_opt.objective.latency import cell_question
-
     loopback_phone.faults.switch_on("vanish_in_pull")
     times = make_device(loopback_phone).operator_times(cell_question(CELLS[1], NETWORK).build(), runs=5)
     assert loopback_phone.faults.fired["vanish_in_pull"] == 1
@@ -195,3 +198,34 @@ def test_a_protocol_that_a_phone_cannot_follow_is_refused_before_anything_runs(
     with pytest.raises(InvalidProtocolError, match="does not reveal single runs"):
         objective(CELLS[0])
     assert starts(loopback_phone) == 0
+
+
+def test_a_lock_that_the_other_unit_could_not_let_go_of_keeps_nobody_waiting(
+    loopback_phone: LoopbackPhone, make_device: MakeDevice
+) -> None:
+    cpu, gpu = make_device(loopback_phone), make_device(loopback_phone, "gpu")
+    model = cell_question(CELLS[0], NETWORK).build()
+    with hold(cpu.resources):
+        session = cpu.load(model)
+        loopback_phone.die()
+        session.close()
+    loopback_phone.come_back()
+    wait_until_back(gpu)
+    with hold(gpu.resources), gpu.load(model):
+        assert any("taking over a lock" in line for line in gpu.told)  # type: ignore[attr-defined]
+
+
+def test_a_push_that_is_too_slow_is_the_connections_fault(
+    loopback_phone: LoopbackPhone, make_device: MakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = make_device(loopback_phone)
+    push = AdbServer.push
+
+    def slow(server: AdbServer, address: str, source: bytes | Path, remote: str, *rest: Any) -> None:
+        if remote.endswith("model.tflite"):
+            raise AttemptError("pushing took longer than 20 s")
+        push(server, address, source, remote, *rest)
+
+    monkeypatch.setattr(AdbServer, "push", slow)
+    with hold(device.resources), pytest.raises(PhoneGoneError, match="pushing the network: no end after"):
+        measure(device, cell_question(CELLS[0], NETWORK).build(), PROTOCOL)
