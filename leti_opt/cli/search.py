@@ -212,13 +212,10 @@ def print_result(
 
 def print_use(service: LatencyService) -> None:
     """What each device's time went into, where there are several."""
-    from rich.console import Console
+    from leti_opt.report.tables import use_lines
 
-    from leti_opt.report.tables import use_table
-
-    rows = service.report()
-    if rows:
-        Console(highlight=False).print(use_table(rows))
+    for line in use_lines(service.report()):
+        typer.echo(line)
 
 
 def _print_json(

@@ -219,6 +219,12 @@ class Device(ABC):
     def give_up_soon(self) -> None:
         """Wait only for moments, from now on, for a device that went away: who calls this sees to the rest."""
 
+    def interrupt(self) -> None:
+        """End waits that are going on in other threads, for instance for a phone to cool; they raise a DeviceError.
+
+        A measurement in progress is finished. After :meth:`close` the device may be used again.
+        """
+
     def check_statistic(self, statistic: str) -> None:
         """Refuse a statistic that this device is known not to reveal, before anything is measured.
 

@@ -199,12 +199,14 @@ class DevicePool:
             ]
 
     def close(self) -> None:
-        """Finish what is in progress and drop the rest. May be called twice."""
+        """Finish measurements in progress, end waits for devices, and drop the rest. May be called twice."""
         with self._changed:
             self._closed = True
             dropped = list(self._queue)
             self._queue.clear()
             self._changed.notify_all()
+        for seat in self._seats:
+            seat.device.interrupt()
         for task in dropped:
             _end(task, DeviceError("the pool was closed before this was measured; start again, everything is kept"))
         for thread in self._threads:

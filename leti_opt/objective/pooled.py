@@ -77,6 +77,7 @@ class PooledService(LatencyService):
         self._away: set[int] = set()
         self._kinds: tuple[Twins, ...] | None = None
         self._pool: DevicePool | None = None
+        self._is_stopped = False
         self._withdrawn: set[str] = set()
         self._answers: dict[str, dict[DeviceIdentity, Answer]] = {}
         self._busy: dict[object, threading.Lock] = {}
@@ -230,6 +231,14 @@ class PooledService(LatencyService):
             for one in self.store.find(measurement.model_key, measurement.device, measurement.epoch)
         )
 
+    def stop(self) -> None:
+        """End what is queued and finish what is in progress; measure nothing more before :meth:`close`."""
+        with self._lock:
+            self._is_stopped = True
+            pool = self._pool
+        if pool is not None:
+            pool.close()
+
     def report(self) -> list[DeviceReport]:
         """What became of each device's time."""
         return [] if self._pool is None else self._pool.report()
@@ -238,6 +247,7 @@ class PooledService(LatencyService):
         """Finish what is in progress and release the devices. The service may be used again."""
         with self._lock:
             pool, self._pool = self._pool, None
+            self._is_stopped = False
         if pool is not None:
             pool.close()
         for member in self._members:
@@ -246,6 +256,8 @@ class PooledService(LatencyService):
     def _running(self) -> DevicePool:
         with self._lock:
             _ = self.kinds
+            if self._is_stopped:
+                raise DeviceError("it was interrupted, and measures nothing more; start again, everything is kept")
             if self._pool is None:
                 devices = [member.device for member in self._members]
                 for device in devices:

@@ -92,6 +92,12 @@ class LatencyService(ABC):
             DeviceError: the device is gone, or does not come back to its pace.
         """
 
+    def stop(self) -> None:
+        """Measure nothing more, since somebody interrupts: what is queued ends with a DeviceError.
+
+        After :meth:`close` the service may be used again.
+        """
+
     @abstractmethod
     def close(self) -> None:
         """Release the devices. May be called twice; the service may be used again afterwards."""

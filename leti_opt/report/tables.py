@@ -82,22 +82,22 @@ def latency_text(latency_ms: float, std_ms: float | None, runs: int | None, stat
     return f"{latency_ms:.3f}{spread} ({made}{rule})"
 
 
-def use_table(rows: Sequence[DeviceReport]) -> Table:
-    """What each device of a pool did, and where its seconds went."""
-    kinds = [kind for kind in _KINDS_OF_USE if any(row.seconds.get(kind) for row in rows)]
-    return plain_table(
-        ["device", "state", "done", "failed", *(f"{kind}, s" for kind in kinds)],
-        (
-            [
-                row.uri,
-                row.state,
-                str(row.done),
-                str(row.failed),
-                *(f"{row.seconds.get(kind, 0.0):.1f}" for kind in kinds),
-            ]
-            for row in rows
-        ),
-    )
+def use_lines(rows: Sequence[DeviceReport]) -> list[str]:
+    """What each device of a pool did, and where its seconds went, a line a device.
+
+    >>> from leti_opt.device.pool import DeviceReport
+    >>> use_lines([DeviceReport("android:A/cpu", "ready", 40, 1, {"failing": 12.34, "timed runs": 60.0})])
+    ['android:A/cpu: 40 networks, 1 failure, ready; seconds: timed runs 60.0, failing 12.3']
+    """
+    return [
+        f"{row.uri}: {_counted(row.done, 'network')}, {_counted(row.failed, 'failure')}, {row.state}; seconds: "
+        + ", ".join(f"{kind} {row.seconds[kind]:.1f}" for kind in _KINDS_OF_USE if row.seconds.get(kind))
+        for row in rows
+    ]
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

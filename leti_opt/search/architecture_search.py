@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -156,7 +157,7 @@ class ArchitectureSearch:
         optimizer = self._optimizer()
         deadline = None if self.settings.time_limit_s is None else time.monotonic() + self.settings.time_limit_s
         steps: list[SearchStep] = []
-        with ThreadPoolExecutor(self.settings.workers) as pool:
+        with ThreadPoolExecutor(self.settings.workers) as pool, self._stopping(pool):
             for positions in self._batches(deadline, journal):
                 candidates = [self._ask(optimizer, journal.get(position)) for position in positions]
                 evaluations = pool.map(self._evaluate, [candidate.value for candidate in candidates])
@@ -171,6 +172,16 @@ class ArchitectureSearch:
                         on_step(steps[-1])
         self.latency.settle()
         return SearchResult(tuple(self._current(step) for step in steps))
+
+    @contextmanager
+    def _stopping(self, pool: ThreadPoolExecutor) -> Iterator[None]:
+        """Where the search ends with an error or a Ctrl-C, let nobody wait for evaluations that were asked for."""
+        try:
+            yield
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self.latency.service.stop()
+            raise
 
     def _current(self, step: SearchStep) -> SearchStep:
         """The step with the figure that stands; what the optimizer was told remains what it was."""

@@ -271,6 +271,26 @@ def test_closing_does_not_wait_for_a_device_that_is_away() -> None:
         waiting.result(0)
 
 
+def test_closing_ends_a_devices_wait() -> None:
+    waits, ended = threading.Event(), threading.Event()
+
+    class Cooling(Bench):
+        def interrupt(self) -> None:
+            ended.set()
+
+    def cool_down(_device: Device) -> None:
+        waits.set()
+        assert ended.wait(DEADLINE_S)
+        raise DeviceError("nobody needs it any more")
+
+    pool = DevicePool([Cooling("a")], QUICK, print)
+    cooling = pool.submit(cool_down, [0])
+    assert waits.wait(DEADLINE_S)
+    pool.close()
+    with pytest.raises(DeviceError, match="nobody needs it"):
+        cooling.result(0)
+
+
 @pytest.mark.parametrize("wrong", [{"tries": 0}, {"back_within_s": -1.0}, {"pause_s": 0.0}, {"longest_pause_s": 0.1}])
 def test_impossible_patience_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError, match="a pool needs"):

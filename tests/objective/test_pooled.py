@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -523,3 +525,29 @@ def test_a_limit_is_judged_by_each_of_disagreeing_twins_and_by_one_that_is_there
         pooled._running().submit(lambda device: device.contact(), [0], is_patient=False).result(30.0)
     assert [member.device.uri for member in pooled.judges] == ["unit:b", "unit:c"]
     pooled.close()
+
+
+def test_a_search_that_is_interrupted_waits_for_no_device_that_is_away(store: LatencyStore) -> None:
+    a, b = Unit(A), Unit(B, runtime="older", gone_after=3)
+    b_contact = b.contact
+    b.contact = lambda: b_contact() if len(b.loads) < 3 else _gone()  # type: ignore[method-assign]
+    objective = DeviceLatencyObjective([a, b], NETWORK, store=store, protocol=PROTOCOL)
+    service = objective.service
+    assert isinstance(service, PooledService)
+    service.patience = PoolPatience(tries=5, back_within_s=600.0, pause_s=0.05, longest_pause_s=0.05)
+
+    def interrupt_when_it_waits(line: str) -> None:
+        if "is set aside" in line:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            service.notify = print
+
+    service.notify = interrupt_when_it_waits
+    search = ArchitectureSearch(objective, SearchSettings(budget=40, seed=1, workers=4))
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        search.run()
+    assert time.monotonic() - started < 300, "it waited until the device was given up"
+    with pytest.raises(DeviceError, match="was interrupted"):
+        service.answer(cell_question(cells(MANY)[-1], NETWORK))
+    service.close()
+    assert len(store.to_frame(origin="any", epoch="any")) >= 3

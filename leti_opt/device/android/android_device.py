@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -91,7 +92,7 @@ class AndroidDevice(Device):
         patience: Patience | None = None,
         notify: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         _check(address, unit, threads, delegate, precision_loss, accelerator, layout, deadline_s)
         self.address, self.unit = address, cast(Unit, unit)
@@ -106,9 +107,10 @@ class AndroidDevice(Device):
         self._binary_path = binary
         self._wanted_layout = layout
         self._guard_settings = guard or GuardSettings()
-        self.phone = Phone(address, server, patience, notify or _LOGGER.warning, clock, sleep)
+        self._interrupted = threading.Event()
+        self._sleep = sleep or self._pause
+        self.phone = Phone(address, server, patience, notify or _LOGGER.warning, clock, self._sleep)
         self.files = ModelFiles(self.phone)
-        self._sleep = sleep
         self._facts: PhoneFacts | None = None
         self._found: FoundBinary | None = None
         self._mask: str | None = None
@@ -273,6 +275,14 @@ class AndroidDevice(Device):
         patience = self.phone.patience
         self.phone.patience = replace(patience, back_within_s=min(patience.back_within_s, _MOMENTS_S))
 
+    def interrupt(self) -> None:
+        """End waits for the phone that are going on in other threads; they raise a PhoneError."""
+        self._interrupted.set()
+
+    def _pause(self, seconds: float) -> None:
+        if self._interrupted.wait(seconds):
+            raise PhoneError(self.uri, "waiting for it", "nobody needs it any more", "start again, everything is kept")
+
     def operator_times(self, model: MeasurableModel, runs: int) -> tuple[OperatorTime, ...]:
         """Time every operator within the whole network, by benchmark_model's own profiler.
 
@@ -286,6 +296,7 @@ class AndroidDevice(Device):
 
     def close(self) -> None:
         """Forget what is known of the phone; nothing on it needs to be ended."""
+        self._interrupted.clear()
         self._facts = self._found = self._mask = self._layout = self._ready_in_boot = None
 
     def _asked_binary(self) -> Binary:

@@ -24,7 +24,6 @@ from leti_opt.errors import (
     InfeasibleError,
     InvalidProtocolError,
     PhoneError,
-    PhoneGoneError,
 )
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ class AndroidSession(Session):
         try:
             if self._placed is not None:
                 self._device.files.remove(self._placed)
-        except PhoneGoneError as error:
+        except DeviceError as error:
             # Every figure is here already. What is left on the phone is removed at its next start.
             self._device.phone.notify(f"{error}; what is left on it goes at its next start")
         finally:

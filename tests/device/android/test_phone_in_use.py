@@ -17,9 +17,10 @@ from leti_opt.architecture import Architecture
 from leti_opt.cli.main import app
 from leti_opt.device.android.adb import AdbServer
 from leti_opt.device.android.android_device import AndroidDevice
+from leti_opt.device.android.health import GuardSettings
 from leti_opt.device.protocol import measure
 from leti_opt.device.resource_lock import hold
-from leti_opt.errors import AttemptError, InvalidProtocolError, PhoneGoneError
+from leti_opt.errors import AttemptError, InvalidProtocolError, PhoneError, PhoneGoneError
 from leti_opt.objective.answers import Source
 from leti_opt.objective.canary import CanarySettings, canary_model
 from leti_opt.objective.latency import cell_question
@@ -229,3 +230,24 @@ def test_a_push_that_is_too_slow_is_the_connections_fault(
     monkeypatch.setattr(AdbServer, "push", slow)
     with hold(device.resources), pytest.raises(PhoneGoneError, match="pushing the network: no end after"):
         measure(device, cell_question(CELLS[0], NETWORK).build(), PROTOCOL)
+
+
+def test_a_wait_for_a_hot_phone_can_be_ended(
+    make_phone: MakePhone, make_device: MakeDevice, store: LatencyStore
+) -> None:
+    phone = make_phone(battery_c=55.0)
+    device = make_device(phone, guard=GuardSettings(look_every_s=600.0))
+    objective = DeviceLatencyObjective(device, NETWORK, store=store, protocol=PROTOCOL, canary=OFF)
+    with ThreadPoolExecutor(1) as other:
+        asked = other.submit(objective, CELLS[0])
+        deadline = time.monotonic() + 20
+        while not any("55 °C" in line for line in device.told):  # type: ignore[attr-defined]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        device.interrupt()
+        with pytest.raises(PhoneError, match="nobody needs it any more"):
+            asked.result(60)
+    phone.userland.become(dataclasses.replace(phone.settings, battery_c=25.0))
+    objective.close()
+    assert objective(CELLS[0]) > 0
+    objective.close()
