@@ -411,7 +411,7 @@ class TestOnTheCommandLine:
         )
         printed = leti_opt(*command).stdout
         assert "pixel3 (HELP) [REPLAYED]" in printed
-        assert "runs not known, replayed, rule not checkable" in printed
+        assert "runs not known, replayed anew, rule not checkable" in printed
         assert re.search(r"median of the figures of \d+ cells that make this network, [\d.]+ to [\d.]+ ms", printed)
         assert "measured" not in printed
         (row,) = printed_json(*command)
