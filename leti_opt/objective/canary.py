@@ -12,12 +12,11 @@ before and after every network, and measures each until both looks were there.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from statistics import median, pstdev
+from statistics import median
 from typing import Literal
 
 from leti_opt.architecture import Architecture
@@ -28,6 +27,7 @@ from leti_opt.device.protocol import MeasurementProtocol, measure
 from leti_opt.errors import DeviceError, InfeasibleError, InvalidProtocolError, did_you_mean
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
+from leti_opt.objective.band import Band
 from leti_opt.store.latency_store import LatencyStore
 
 PACES = ("usual", "quiet", "off")
@@ -36,12 +36,7 @@ _CELL = "0-1,1-2,2-3:conv3x3-bn-relu,conv1x1-bn-relu"
 # Odd sizes, so that the canary is nobody's result: its measurements stay out of every table of results.
 _NETWORK = NetworkConfig(input_shape=(28, 28, 3), filters=24, stacks=1, cells_per_stack=1, classes=7)
 _BAND_LOOKS = 100
-_MAD_TO_STD = 1.4826
-_BAND_IN_STDS = 3.0
-_LEVEL_WIDTH = 0.1
-_LEVEL_SHARE = 0.15
 _QUIET_PAUSE_S = 0.05
-_BAND_IN_FARTHEST = 1.25
 _YOUNG_S = 600.0
 _QUICKER_CHECKS = 4
 _QUICKER_PAUSE_S = 1.0
@@ -89,68 +84,6 @@ class CanarySettings:
                 raise InvalidProtocolError(f"{name} of the canary must be 0 s or more, not {getattr(self, name)}")
         if not 0 < self.least_band < 1:
             raise InvalidProtocolError(f"least_band must be between 0 and 1, not {self.least_band}")
-
-
-@dataclass(frozen=True)
-class Band:
-    """Where a device's canary usually is.
-
-    Args:
-        centre_ms: its usual latency.
-        width: the band is the centre plus and minus this share.
-        looks: how many looks it stands on.
-        wander: standard deviation of the looks within it, as a share of the centre.
-
-    >>> band = Band.of([1.0, 1.01, 0.99, 1.0], least_width=0.03)
-    >>> band.holds(1.02), band.holds(1.4)
-    (True, False)
-    """
-
-    centre_ms: float
-    width: float
-    looks: int
-    wander: float
-
-    @classmethod
-    def of(cls, looks_ms: Sequence[float], least_width: float) -> Band:
-        """The band of some looks: their median, and somewhat more than how far any of them was from it.
-
-        Some machines change between levels, so a standard deviation alone would call the rarer level a fault.
-        """
-        centre = median(looks_ms)
-        farthest = max(max(look / centre, centre / look) - 1 for look in looks_ms)
-        spread = _MAD_TO_STD * median(abs(look - centre) for look in looks_ms) / centre
-        return cls(
-            centre,
-            max(least_width, _BAND_IN_STDS * spread, _BAND_IN_FARTHEST * farthest),
-            len(looks_ms),
-            _wander(looks_ms),
-        )
-
-    @classmethod
-    def quickest(cls, looks_ms: Sequence[float], least_width: float) -> Band:
-        """The band of the quickest level that a good part of the looks was at.
-
-        >>> Band.quickest([1.0, 1.01, 1.02, 1.5, 1.5, 1.5, 1.5, 1.5], least_width=0.03).centre_ms
-        1.01
-        """
-        looks = sorted(looks_ms)
-        needed = max(3, math.ceil(_LEVEL_SHARE * len(looks)))
-        for place, lowest in enumerate(looks):
-            level = [look for look in looks[place:] if look <= lowest * (1 + _LEVEL_WIDTH)]
-            if len(level) >= needed:
-                break
-        else:
-            level = looks
-        centre = median(level)
-        spread = _MAD_TO_STD * median(abs(look - centre) for look in level) / centre
-        width = min(max(least_width, _BAND_IN_STDS * spread), _LEVEL_WIDTH)
-        return cls(centre, max(least_width, width), len(looks), _wander(level))
-
-    def holds(self, latency_ms: float) -> bool:
-        """Whether a check lies within the band. Twice as fast is as far as twice as slow."""
-        ratio = latency_ms / self.centre_ms
-        return max(ratio, 1 / ratio) <= 1 + self.width
 
 
 class Canary:
@@ -365,10 +298,6 @@ class Canary:
         self._kept.append(key)
         if fault is not None:
             self._store.suspect_one(key, fault)
-
-
-def _wander(looks_ms: Sequence[float]) -> float:
-    return pstdev(looks_ms) / median(looks_ms)
 
 
 def _pace_ms(look: Measurement) -> float:

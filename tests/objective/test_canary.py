@@ -17,7 +17,8 @@ from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.errors import DeviceError, InfeasibleError, InvalidProtocolError
 from leti_opt.network.config import NetworkConfig
 from leti_opt.objective.answers import Answer, Question, Source
-from leti_opt.objective.canary import Band, Canary, CanarySettings, canary_model
+from leti_opt.objective.band import Band
+from leti_opt.objective.canary import Canary, CanarySettings, canary_model
 from leti_opt.objective.latency import DeviceLatencyObjective
 from leti_opt.objective.measuring import MeasuringService
 from leti_opt.store.latency_store import LatencyStore
