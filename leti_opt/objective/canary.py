@@ -223,7 +223,7 @@ class Canary:
         )
 
     def wait_until_good(self) -> None:
-        """Wait until the canary is in its band.
+        """Wait until the canary is in its band, or has :meth:`outgrown` it.
 
         Raises:
             DeviceError: it did not come there in time.
@@ -231,6 +231,8 @@ class Canary:
         deadline = self.clock() + self.settings.wait_s
         pause_s = _QUIET_PAUSE_S if self.quiet else 1.0
         while (fault := self.check()) is not None:
+            if self.outgrown():
+                return
             if self.clock() >= deadline:
                 raise self.given_up(fault)
             self._sleep(pause_s)

@@ -105,6 +105,15 @@ def test_a_load_from_the_very_beginning_shows_when_it_ends_and_all_before_is_mea
     assert band.centre_ms == pytest.approx(1.0, rel=0.01)
 
 
+def test_a_load_that_grows_before_it_ends_shows_that_the_band_was_made_under_it() -> None:
+    service, device, lines = service_on(lambda now_s: 2.0 if now_s < 25 else 4.0 if now_s < 40 else 1.0)
+    latencies = latencies_of(service, 60)
+    assert device.now_s > 40
+    assert any("2.00 times" in line for line in lines)
+    assert any("quicker than when watching began" in line for line in lines)
+    assert latencies == pytest.approx([1.0] * 60, rel=0.01)
+
+
 def test_a_device_that_becomes_quicker_long_after_its_band_was_made_is_not_believed() -> None:
     service, device, _ = service_on(lambda now_s: 1.0 if now_s < 700 else 0.5)
     latencies_of(service, 20)
