@@ -156,8 +156,10 @@ class Userland:
         loop = asyncio.get_running_loop()
         if fault in ("vanish_in_measure", "reboot_in_measure"):
             loop.call_later(0.15, self._struck, fault)
-        # A thread waits, and not asyncio: what runs on a phone goes on when nobody listens any more.
-        stdout, stderr = await loop.run_in_executor(self._waiting, self._ended, process)
+        # A thread waits, and not asyncio: what runs on a phone goes on when nobody listens any more. The shield keeps
+        # a connection that is cut right now from taking the wait out of the thread's queue.
+        ended = asyncio.wrap_future(self._waiting.submit(self._ended, process))
+        stdout, stderr = await asyncio.shield(ended)
         for text, write in ((stdout, out), (stderr, error)):
             if text:
                 await write(text.replace(str(self.root).encode(), b""))
