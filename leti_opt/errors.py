@@ -11,6 +11,7 @@ Each one is also the builtin that a caller who knows nothing of this package wou
     │   ├── InvalidConfigError
     │   │   └── UnknownOperationError
     │   ├── InvalidModelError
+    │   ├── AccuracyFileError              a file of accuracies that is missing, damaged or of another kind
     │   ├── InvalidDeviceUriError
     │   ├── InvalidProtocolError
     │   └── InvalidSearchError
@@ -73,6 +74,10 @@ class UnknownOperationError(InvalidConfigError):
 
 class InvalidModelError(InvalidInputError):
     """A file that is not a model, or not one that can be measured."""
+
+
+class AccuracyFileError(InvalidInputError):
+    """A file of accuracies that is missing, damaged, cut, or of another kind."""
 
 
 class InvalidDeviceUriError(InvalidInputError):
