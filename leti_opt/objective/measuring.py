@@ -28,6 +28,7 @@ from leti_opt.errors import (
 from leti_opt.network.cost import network_cost
 from leti_opt.objective.answers import Answer, Question, Source, without_runs
 from leti_opt.objective.canary import Canary, CanarySettings
+from leti_opt.objective.keyed_locks import KeyedLocks
 from leti_opt.objective.service import LatencyService
 from leti_opt.objective.watch import Watch
 from leti_opt.store.latency_store import LatencyStore
@@ -76,7 +77,7 @@ class MeasuringService(LatencyService):
         self.counts: Counter[tuple[Source, str]] = Counter()
         self._memory: dict[CellAlias | str, Answer] = {}
         self._networks: set[str] = set()
-        self._busy: dict[CellAlias | str, threading.Lock] = {}
+        self._busy = KeyedLocks()
         self._lock = threading.Lock()
         self._seen: tuple[DeviceIdentity, DeviceEpoch] | None = None
         self._is_taken_on_trust = False
@@ -104,7 +105,7 @@ class MeasuringService(LatencyService):
         """The latency of a network; see :meth:`LatencyService.answer`."""
         if question.alias is None:
             return self._counted(self._built_and_answered(question, fresh))
-        with self._alone(question.alias):
+        with self._busy.of(question.alias):
             return self._counted(self._alias_answered(question, question.alias, fresh))
 
     def _alias_answered(self, question: Question, alias: CellAlias, fresh: bool) -> Answer:
@@ -126,7 +127,7 @@ class MeasuringService(LatencyService):
             if question.alias is not None:
                 self.store.add_failure(error.reason, stage="build", alias=question.alias)
             return Answer(Source.DEVICE, failure=error.reason)
-        with self._alone(model.key):
+        with self._busy.of(model.key):
             known = None if fresh else self._remembered(model.key) or self._stored(model.key)
             if known is not None and question.alias is not None:
                 self.store.add_alias(question.alias, model)
@@ -326,11 +327,6 @@ class MeasuringService(LatencyService):
         with self._lock:
             self.counts[answer.source, answer.status] += 1
         return answer
-
-    def _alone(self, key: CellAlias | str) -> threading.Lock:
-        """A lock of this network's own, so that threads which ask for it at once measure it once."""
-        with self._lock:
-            return self._busy.setdefault(key, threading.Lock())
 
 
 def _blaming_the_architecture(build: Callable[[], Built]) -> Built:

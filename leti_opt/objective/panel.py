@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 PANEL_SIZE = 20
+SPREAD_TOO_FAR = "its runs spread too far"
+"""Why a network without a stable figure is left out, in the line that is shown of it."""
+
 _TRIES = 10
 
 
@@ -159,7 +162,7 @@ def _measured_here(service: MeasuringService, model: MeasurableModel) -> tuple[M
     if answer.measurement is None:
         return None, f"left out, infeasible: {answer.failure}  {model.name}"
     if answer.provisional:
-        return None, f"left out, its runs spread too far  {model.name}"
+        return None, f"left out, {SPREAD_TOO_FAR}  {model.name}"
     return answer.measurement, f"{answer.measurement.latency_ms():.3f} ms anew  {model.name}"
 
 

@@ -16,6 +16,7 @@ from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.errors import DeviceError, InvalidDeviceUriError
 from leti_opt.objective.answers import Answer, Question, Source, slowest, without_runs
 from leti_opt.objective.canary import CanarySettings
+from leti_opt.objective.keyed_locks import KeyedLocks
 from leti_opt.objective.measuring import MeasuringService
 from leti_opt.objective.service import LatencyService
 from leti_opt.objective.twins import Twins
@@ -80,7 +81,7 @@ class PooledService(LatencyService):
         self._is_stopped = False
         self._withdrawn: set[str] = set()
         self._answers: dict[str, dict[DeviceIdentity, Answer]] = {}
-        self._busy: dict[object, threading.Lock] = {}
+        self._busy = KeyedLocks()
         self._lock = threading.RLock()
 
     @property
@@ -154,7 +155,7 @@ class PooledService(LatencyService):
 
     def answer(self, question: Question, fresh: bool = False) -> Answer:
         """The latency on the slowest device, or why one of them cannot run the network."""
-        with self._alone(question.alias or question.name):
+        with self._busy.of(question.alias or question.name):
             if self.offline:
                 found = {twins.identity: twins.stored(question) for twins in self.kinds}
             else:
@@ -162,10 +163,9 @@ class PooledService(LatencyService):
         answer = slowest(list(found.values()), self.statistic)
         with self._lock:
             self.counts[answer.source, answer.status] += 1
-            for one in found.values():
-                if one.measurement is not None:
-                    light = {identity: without_runs(each) for identity, each in found.items()}
-                    self._answers.setdefault(one.measurement.model_key, {}).update(light)
+            light = {identity: without_runs(each) for identity, each in found.items()}
+            for key in {one.measurement.model_key for one in found.values() if one.measurement is not None}:
+                self._answers.setdefault(key, {}).update(light)
         return answer
 
     def current(self, answer: Answer) -> Answer:
@@ -305,10 +305,6 @@ class PooledService(LatencyService):
 
     def _notified(self, line: str) -> None:
         self.notify(line)
-
-    def _alone(self, key: object) -> threading.Lock:
-        with self._lock:
-            return self._busy.setdefault(key, threading.Lock())
 
 
 def open_service(

@@ -37,6 +37,7 @@ class Twins:
 
     def __init__(self, members: dict[int, MeasuringService], statistic: str, notify: Callable[[str], None]) -> None:
         self.members = members
+        self._by_device = {id(member.device): member for member in members.values()}
         self._statistic = statistic
         self._notify = notify
         self._store = next(iter(members.values())).store
@@ -117,10 +118,9 @@ class Twins:
             done: Future[Answer] = Future()
             done.set_result(known)
             return done
-        by_device = {id(member.device): member for member in self.members.values()}
 
         def work(device: Device) -> Answer:
-            return by_device[id(device)].answer(question, fresh)
+            return self._by_device[id(device)].answer(question, fresh)
 
         # Who may do it changes with what the twins are found to be.
         future = pool.submit(work, lambda: self._group_with(group[0]), lambda: self._prepare(pool, group[0], question))

@@ -105,15 +105,14 @@ class Watch:
         while (fault := self._canary.check()) is not None or self._owed:
             if fault is not None and self._canary.outgrown():
                 self._begin_anew()
-            elif fault is not None:
+                continue  # the next check makes the new band
+            if fault is not None:
                 now = self._canary.clock()
                 deadline = deadline or now + self._canary.settings.wait_s
                 self._note_withdrawn(fault)
                 if now >= deadline:
                     raise self._canary.given_up(fault)
                 self._canary.wait_until_good()
-            if self._canary.band is None:
-                continue
             for key, (model, alias) in list(self._owed.items()):
                 self.replaced[key] = self._remeasure(model, alias)
                 del self._owed[key]

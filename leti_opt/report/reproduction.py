@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from leti_opt.cache_folder import cache_folder
 from leti_opt.device.model import MeasurableModel
 from leti_opt.errors import DeviceError, InvalidInputError, LetiError, NotFoundError
-from leti_opt.objective.panel import measure_models
+from leti_opt.objective.panel import SPREAD_TOO_FAR, measure_models
 from leti_opt.report.card import Card, CardNetwork
 from leti_opt.report.comparison import Comparison, LatencyColumn, compare
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 LEAST_NETWORKS = 3
 _SHOWN_REASONS = 3
-_SPREAD = "its runs spread too far"
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,7 @@ def _check_enough(reasons: Sequence[str], left: int) -> None:
         more = [f"and {len(different) - _SHOWN_REASONS} more"] if len(different) > _SHOWN_REASONS else []
         why = "; ".join(different[:_SHOWN_REASONS] + more) or "the card's panel is too small"
         said = f"only {left} of the card's networks are left, and {LEAST_NETWORKS} are needed to compare: {why}"
-        if any(_SPREAD in reason for reason in reasons):
+        if any(SPREAD_TOO_FAR in reason for reason in reasons):
             raise DeviceError(f"{said}; end what else runs on the device, the same command measures these again")
         raise NotFoundError(said)
 

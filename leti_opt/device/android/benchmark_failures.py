@@ -107,7 +107,7 @@ def check_failure(text: str, exit_code: int, options: RunOptions) -> None:
         raise DeviceError(f"benchmark_model cannot run as asked: {fault}")
     if exit_code > _BY_SIGNAL:
         how = "killed, as Android does when memory runs out" if exit_code == _KILLED else _SIGNALS.get(exit_code, "")
-        raise AttemptError(f"benchmark_model ended with status {exit_code} ({how or 'by a signal'}): {_end(text)}")
+        raise AttemptError(f"benchmark_model ended with status {exit_code} ({how or 'by a signal'}): {end_of(text)}")
     failed = exit_code != 0 or _FAILED in text or bool(_FAILED_RUN.search(text))
     if options.unit != "cpu":
         _check_backend(text, options)
@@ -118,7 +118,7 @@ def check_failure(text: str, exit_code: int, options: RunOptions) -> None:
         _check_refusal(text, options)
     if failed:
         _raise_first(text, _LAST_REASONS)
-        raise AttemptError(f"benchmark_model ended with status {exit_code}: {_end(text)}")
+        raise AttemptError(f"benchmark_model ended with status {exit_code}: {end_of(text)}")
 
 
 def check_delegation(text: str, options: RunOptions) -> Delegation | None:
@@ -137,7 +137,7 @@ def check_delegation(text: str, options: RunOptions) -> Delegation | None:
     taken = replacing[-1] if replacing else None
     if taken is None and not _WHOLE.search(text):
         raise DeviceError(
-            f"nothing says that the {options.unit} ran the network, so its figures may be the CPU's: {_end(text)}; "
+            f"nothing says that the {options.unit} ran the network, so its figures may be the CPU's: {end_of(text)}; "
             "use a benchmark_model with that delegate (?binary=)"
         )
     return Delegation(
@@ -198,5 +198,6 @@ def _line(pattern: re.Pattern[str], text: str) -> str:
     return ""
 
 
-def _end(text: str) -> str:
-    return " | ".join(line.strip() for line in text.splitlines() if line.strip())[-300:] or "it said nothing"
+def end_of(text: str, of_none: str = "it said nothing") -> str:
+    """The end of an output, on one line; ``of_none`` where it is empty."""
+    return " | ".join(line.strip() for line in text.splitlines() if line.strip())[-300:] or of_none

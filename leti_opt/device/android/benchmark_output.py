@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from leti_opt.device.android.benchmark_closing import Closing, find_closing
-from leti_opt.device.android.benchmark_failures import Delegation, check_delegation, check_failure
+from leti_opt.device.android.benchmark_failures import Delegation, check_delegation, check_failure, end_of
 from leti_opt.device.android.benchmark_statistics import find_statistics, number_of, read_statistics
 from leti_opt.device.run_batch import RunBatch
 from leti_opt.errors import AttemptError
@@ -120,4 +120,4 @@ def _check_count(batch: RunBatch, announced: re.Match[str] | None, runs: int, te
 
 
 def _tail(text: str) -> str:
-    return " | ".join(line.strip() for line in text.splitlines() if line.strip())[-300:] or "it is empty"
+    return end_of(text, of_none="it is empty")
