@@ -11,14 +11,26 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+def postgresql_folder() -> Path | None:
+    """Where ``initdb`` and ``pg_ctl`` are: on the path, or where Debian puts them."""
+    on_path = shutil.which("initdb")
+    if on_path is not None:
+        return Path(on_path).parent
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return found[-1].parent if found else None
+
 
 PARTS: dict[str, Callable[[], bool]] = {
     "tensorflow": lambda: importlib.util.find_spec("tensorflow") is not None,
     "litert": lambda: importlib.util.find_spec("ai_edge_litert") is not None,
     "adb": lambda: importlib.util.find_spec("adbutils") is not None,
     "git": lambda: shutil.which("git") is not None,
+    "postgresql": lambda: postgresql_folder() is not None and importlib.util.find_spec("psycopg") is not None,
+    "dask": lambda: importlib.util.find_spec("distributed") is not None,
     "root": lambda: os.geteuid() == 0,
 }
 _missing: set[str] = set()

@@ -1,0 +1,1 @@
+"""Studies that run for days: data sets, and tables of blocks."""

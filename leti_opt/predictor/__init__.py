@@ -1,0 +1,1 @@
+"""Regressors that predict a latency from what a network is made of."""
