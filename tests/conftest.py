@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+
 def postgresql_folder() -> Path | None:
     """Where ``initdb`` and ``pg_ctl`` are: on the path, or where Debian puts them."""
     on_path = shutil.which("initdb")
