@@ -35,6 +35,7 @@ benchmark: $(STAMP)
 	$(BIN)/python -m benchmarks.speed.table_costs
 	$(BIN)/python -m benchmarks.speed.writer
 	$(BIN)/python -m benchmarks.speed.evaluation_steps
+	$(BIN)/python -m benchmarks.speed.store_scale
 	$(BIN)/python -m benchmarks.certainty.intervals
 	$(BIN)/python -m benchmarks.agreement
 	$(BIN)/python -m benchmarks.summary

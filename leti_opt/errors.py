@@ -19,11 +19,14 @@ Each one is also the builtin that a caller who knows nothing of this package wou
     ├── InfeasibleError (RuntimeError)         the architecture's fault: the device cannot run it
     ├── AttemptError (RuntimeError)            one attempt at measuring ended without figures
     ├── StatisticUnavailableError (LookupError) the device does not reveal this statistic
+    ├── CampaignRunningError (RuntimeError)    another process of this host is at it
     ├── TableFileError (OSError)               a saved table that is missing, damaged or not ours
+    ├── PredictorFileError (OSError)           a saved predictor that is missing, damaged or of another version
     ├── DeviceError (OSError)                  the device's fault: gone, busy, refused
     │   └── PhoneError                         which phone, at which step, what to do
     │       └── PhoneGoneError                 it does not answer, and may come back
     └── StoreError (OSError)
+        ├── StoreConnectionError               the store's server does not answer
         ├── ForeignStoreError                  the file is not a store of ours
         ├── CorruptStoreError
         └── StoreVersionError                  written by a newer leti_opt
@@ -116,8 +119,16 @@ class StatisticUnavailableError(LetiError, LookupError):
     """The device does not reveal this statistic, and we do not make one up."""
 
 
+class CampaignRunningError(LetiError, RuntimeError):
+    """Another process of this host runs this campaign; started twice it would gain nothing."""
+
+
 class TableFileError(LetiError, OSError):
     """A file of cells that is missing, damaged, not ours, or cannot be written."""
+
+
+class PredictorFileError(LetiError, OSError):
+    """A file of a predictor that is missing, damaged, not ours, of another version, or cannot be written."""
 
 
 class DeviceError(LetiError, OSError):
@@ -150,8 +161,12 @@ class StoreError(LetiError, OSError):
     """The store cannot be opened, read or written."""
 
 
+class StoreConnectionError(StoreError):
+    """The server of the store's database does not answer; what was stored before is kept."""
+
+
 class ForeignStoreError(StoreError):
-    """The file is no store of leti_opt; it is left as it was."""
+    """The file or database is no store of leti_opt; it is left as it was."""
 
 
 class CorruptStoreError(StoreError):

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 
+@cache
 def version() -> str:
     """Version of the installed package."""
     return metadata.version("leti_opt")

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.postgresql import postgresql_server, postgresql_url  # noqa: F401 - fixtures for every test
+
 
 def postgresql_folder() -> Path | None:
     """Where ``initdb`` and ``pg_ctl`` are: on the path, or where Debian puts them."""

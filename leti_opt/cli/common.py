@@ -50,7 +50,7 @@ EXIT_CODES = """Exit codes: 0 done; 1 anything that is not named here; 2 wrong i
 7 a network misses the limit; 8 of a network it is undecided whether it meets the limit;
 130 interrupted, everything kept."""
 
-PRESETS = ("nasbench101", "nasbench201", "small")
+_PRESET_NAMES = "nasbench101, nasbench201, small"  # NetworkConfig.preset's; loading it would slow --help down
 
 DeviceOption = Annotated[str, typer.Option("--device", "-d", help="Device URI, for instance 'host-cpu?threads=2'.")]
 DevicesOption = Annotated[
@@ -61,17 +61,17 @@ DevicesOption = Annotated[
         help="Device URI, for instance 'host-cpu?threads=2'; 'android:*' for every phone. May be repeated.",
     ),
 ]
-StoreOption = Annotated[str, typer.Option("--store", help="File that remembers every measurement.")]
+StoreOption = Annotated[str, typer.Option("--store", help="File or postgresql:// URL of all measurements.")]
 NetworkOption = Annotated[
     str,
-    typer.Option("--network", "-n", help=f"How cells become networks: {', '.join(PRESETS)}, or a TOML file."),
+    typer.Option("--network", "-n", help=f"How cells become networks: {_PRESET_NAMES}, or a TOML file."),
 ]
 SpaceNetworkOption = Annotated[
     str | None,
     typer.Option(
         "--network",
         "-n",
-        help=f"How cells become networks: {', '.join(PRESETS)}, or a TOML file; as --space if absent.",
+        help=f"How cells become networks: {_PRESET_NAMES}, or a TOML file; as --space if absent.",
     ),
 ]
 SetOption = Annotated[
@@ -162,7 +162,7 @@ def network_config(name: str, changes: list[str] | None) -> NetworkConfig:
     Raises:
         InvalidConfigError: unknown preset, unreadable file, unknown or wrong setting.
     """
-    from leti_opt.network.config import NetworkConfig
+    from leti_opt.network.config import PRESETS, NetworkConfig
 
     settings: dict[str, Any] = {}
     preset = name
@@ -176,8 +176,7 @@ def network_config(name: str, changes: list[str] | None) -> NetworkConfig:
         if not equals:
             raise InvalidConfigError(f"--set {change!r} is not of the form setting=value")
         settings[key] = _setting(value)
-    make: Callable[..., NetworkConfig] = getattr(NetworkConfig, preset)
-    return make(**settings)
+    return NetworkConfig.preset(preset, **settings)
 
 
 def _toml(name: str) -> dict[str, Any]:
@@ -247,11 +246,10 @@ def existing_store(url: str) -> LatencyStore:
         NotFoundError: there is none.
     """
     from leti_opt.store.latency_store import LatencyStore
-    from leti_opt.store.sqlite_file import parse_url
+    from leti_opt.store.opening import exists, shown
 
-    path = parse_url(url)
-    if path is not None and not path.exists():
-        raise NotFoundError(f"there is no store {url}; 'leti-opt measure' or 'leti-opt search' makes one")
+    if not exists(url):
+        raise NotFoundError(f"there is no store {shown(url)}; 'leti-opt measure' or 'leti-opt search' makes one")
     return LatencyStore(url)
 
 

@@ -75,7 +75,7 @@ def cell_of_hash(graph_hash: str, store: str) -> Architecture:
     with existing_store(store) as opened:
         cells = sorted({alias.cell for alias in opened.aliases(graph_hash=graph_hash)})
     if not cells:
-        raise NotFoundError(f"the store {store} knows no cell with hash {graph_hash}; give the cell's text")
+        raise NotFoundError(f"the store {opened.url} knows no cell with hash {graph_hash}; give the cell's text")
     if len(cells) > 1:
         raise NotFoundError(f"hash {graph_hash} stands for {len(cells)} cells; give one of {' '.join(cells)}")
     return Architecture.parse(cells[0])

@@ -81,9 +81,9 @@ def merge(
         return
     added = {name: count for name, count in vars(counts).items() if count and not name.startswith(("known", "differ"))}
     listed = ", ".join(f"{count} {name}" for name, count in added.items()) or "nothing new"
-    typer.echo(f"{into}: {listed}; {counts.known_measurements} measurements were there already")
+    typer.echo(f"{opened.url}: {listed}; {counts.known_measurements} measurements were there already")
     if counts.differing_scores:
-        typer.echo(f"{counts.differing_scores} scores differ there; those of {into} stand")
+        typer.echo(f"{counts.differing_scores} scores differ there; those of {opened.url} stand")
 
 
 @app.command("import")

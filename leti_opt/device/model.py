@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from leti_opt.network.layer_graph import LayerGraph
 from leti_opt.network.rendering import Renderer, chosen_renderer, render_tflite, renderer_version
 from leti_opt.network.tflite_reader import structure_digest
 from leti_opt.network.weights_outside import PlacedNetwork, place_weights
+from leti_opt.temporary_folder import temporary_folder
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,21 @@ class MeasurableModel:
             render=partial(bytes, content),
         )
 
+    @classmethod
+    def of_digest(
+        cls, digest: str, name: str, renderer: str, precision: str, render: Callable[[], bytes]
+    ) -> MeasurableModel:
+        """A network that its caller identifies, by all that its file depends on; rendered when a device asks for it.
+
+        Args:
+            digest: of that description; weights are no part of it.
+            name: what people call it.
+            renderer: what turns it into a file, with version.
+            precision: as for the others.
+            render: makes the file's content.
+        """
+        return cls(_key(digest, renderer), name, renderer, precision, render=render)
+
     @cached_property
     def tflite(self) -> bytes:
         """Content of the TFLite file; rendered at the first call."""
@@ -124,8 +139,8 @@ class MeasurableModel:
         if self.path is not None:
             yield self.path
             return
-        with tempfile.TemporaryDirectory(prefix="leti-opt-") as folder:
-            path = Path(folder) / "model.tflite"
+        with temporary_folder("model") as folder:
+            path = folder / "model.tflite"
             path.write_bytes(self.tflite)
             yield path
 

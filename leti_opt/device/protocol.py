@@ -20,7 +20,8 @@ SAMPLE_MS = 1.0
 """A timing sample lasts at least so long where the protocol may choose: shorter ones are mostly the clock's noise."""
 
 _GROWTH = 1.5
-_MOST_RUNS_PER_SAMPLE = 1000
+MOST_RUNS_PER_SAMPLE = 1000
+"""However short a run is, no sample holds more of them where the protocol may choose."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class MeasurementProtocol:
     """How often to run a network, and when the result holds (LETI paper, 2020).
 
     Args:
-        min_runs: timed runs of an attempt; None for the device's default (300, on CUDA 100).
+        min_runs: timed runs of an attempt, or timed samples where ``runs_per_sample`` is not 1; None for the device's
+            default (300, on CUDA 100).
         max_relative_std: an attempt holds if its standard deviation is at most this share of its mean.
         max_attempts: attempts before the network counts as unstable.
         warmup_runs: runs before the timed ones of each attempt, besides the very first.
@@ -36,7 +38,8 @@ class MeasurementProtocol:
             (:func:`~leti_opt.device.certainty.mean_interval`), the device's wander included, is within plus and minus
             this share of it. Such a measurement never answers a request for a number of runs.
         max_runs: with ``relative_error``, where an attempt ends that did not get there.
-        runs_per_sample: with ``relative_error``, runs timed as one; None for as many as last a millisecond.
+        runs_per_sample: runs timed as one; None for as many as last a millisecond. With a number of runs, single runs
+            and samples of several do not answer for each other: the spread of samples is the smaller one.
 
     Raises:
         InvalidProtocolError: a number is out of range, or two contradict each other.
@@ -74,8 +77,6 @@ class MeasurementProtocol:
         if not self.max_relative_std > 0:
             raise InvalidProtocolError(f"max_relative_std must be above 0, not {self.max_relative_std}")
         if self.relative_error is None:
-            if self.runs_per_sample != 1:
-                raise InvalidProtocolError("runs_per_sample needs relative_error: a number of runs counts single ones")
             return
         if not 0 < self.relative_error < 1:
             raise InvalidProtocolError(f"relative_error must be between 0 and 1, not {self.relative_error}")
@@ -91,8 +92,8 @@ class MeasurementProtocol:
     def accepts(self, batch: RunBatch, min_runs: int | None = None) -> bool:
         """Whether an attempt holds: enough runs, and a spread within the limit.
 
-        A batch without a standard deviation never holds. ``min_runs`` is needed where the protocol leaves it to
-        the device.
+        A batch without a standard deviation never holds, nor one of other samples than were asked for. ``min_runs``
+        is needed where the protocol leaves it to the device.
         """
         spread = batch.relative_std
         if batch.count is None or spread is None or spread > self.max_relative_std:
@@ -105,7 +106,15 @@ class MeasurementProtocol:
         needed = self.min_runs if min_runs is None else min_runs
         if needed is None:
             raise InvalidProtocolError("this protocol leaves min_runs to the device; pass protocol.runs_on(device)")
-        return batch.count >= needed
+        return batch.count >= needed * batch.runs_per_sample and self._has_its_samples(batch)
+
+    def _has_its_samples(self, batch: RunBatch) -> bool:
+        """Whether a batch of a number of runs was timed in samples as this protocol wants them."""
+        per_sample = batch.runs_per_sample
+        if self.runs_per_sample is not None:
+            return per_sample == self.runs_per_sample
+        # How many runs fill a sample was told by earlier ones, which may have been slower.
+        return per_sample >= MOST_RUNS_PER_SAMPLE or per_sample * batch.mean_ms >= SAMPLE_MS / 2
 
     def served_by(self, measurement: Measurement, min_runs: int) -> bool:
         """Whether a stored measurement is good enough to answer for one by this protocol."""
@@ -116,7 +125,11 @@ class MeasurementProtocol:
     def gives_up(self, measurement: Measurement, min_runs: int) -> bool:
         """Whether an unstable measurement used up all the attempts that this protocol would make."""
         if self.relative_error is None:
-            asked_enough = measurement.relative_error is None and measurement.min_runs >= min_runs
+            asked_enough = (
+                measurement.relative_error is None
+                and measurement.min_runs >= min_runs
+                and self._has_its_samples(measurement.batch)
+            )
         else:
             asked_enough = measurement.relative_error is not None and measurement.relative_error <= self.relative_error
         return asked_enough and len(measurement.attempts) + len(measurement.faults) >= self.max_attempts
@@ -129,7 +142,7 @@ class MeasurementProtocol:
         """
         if self.runs_per_sample is not None:
             return self.runs_per_sample
-        return 1 if run_ms >= SAMPLE_MS else min(_MOST_RUNS_PER_SAMPLE, math.ceil(SAMPLE_MS / max(run_ms, 1e-6)))
+        return 1 if run_ms >= SAMPLE_MS else min(MOST_RUNS_PER_SAMPLE, math.ceil(SAMPLE_MS / max(run_ms, 1e-6)))
 
 
 def measure(
@@ -159,10 +172,13 @@ def check_protocol(device: Device, protocol: MeasurementProtocol) -> None:
     """Refuse a protocol that a device cannot follow, before anything runs.
 
     Raises:
-        InvalidProtocolError: it asks for a relative error, and the device does not reveal single runs.
+        InvalidProtocolError: it asks for a relative error, and the device does not reveal single runs; or for samples
+            of several runs, and the device times single ones.
     """
     if protocol.relative_error is not None and not device.reveals_runs:
         raise _without_runs(device)
+    if protocol.relative_error is None and protocol.runs_per_sample != 1 and not device.reveals_runs:
+        raise InvalidProtocolError(f"{device.uri} times single runs only; leave runs_per_sample at 1")
 
 
 def _without_runs(device: Device) -> InvalidProtocolError:
@@ -258,7 +274,7 @@ class _Attempts:
 
     def _attempt(self, session: Session, run_ms: float | None) -> RunBatch:
         if self.protocol.relative_error is None:
-            return self._wandering(session.attempt(self.min_runs, self.protocol.warmup_runs))
+            return self._wandering(self._fixed_number(session, run_ms))
         if run_ms is None:
             raise _without_runs(self.device)
         if self.protocol.warmup_runs:
@@ -278,6 +294,17 @@ class _Attempts:
             runs_ms += more.runs_ms
             batch = self._wandering(RunBatch.from_runs(runs_ms, per_sample))
         return batch
+
+    def _fixed_number(self, session: Session, run_ms: float | None) -> RunBatch:
+        warmup_runs = self.protocol.warmup_runs
+        if self.protocol.runs_per_sample == 1 or run_ms is None:
+            return session.attempt(self.min_runs, warmup_runs)
+        if warmup_runs:
+            warm = session.run(warmup_runs)
+            run_ms = warm.mean_ms if warm.median_ms is None else warm.median_ms
+        if self.batches:
+            run_ms = self.batches[-1].mean_ms
+        return session.run(self.min_runs, self.protocol.chosen_runs_per_sample(run_ms))
 
     def _wandering(self, batch: RunBatch) -> RunBatch:
         if self.wander is None or batch.mean_error_ms is None:

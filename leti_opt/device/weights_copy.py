@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
 import weakref
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from leti_opt.errors import NotFoundError, StoreError
 from leti_opt.network.weights_block import WeightsBlock, open_block, private_copy, replace_header
 from leti_opt.network.weights_outside import PlacedNetwork, write_header
+from leti_opt.temporary_folder import own_folder, remove_folder
 
 _FOLDER = "copies"
 _PREFIX = "copy-"
-_LOCK = "lock"
 _ATTEMPTS = 3
 
 
@@ -63,8 +60,8 @@ class WeightsCopy:
         self.close()
         for _ in range(_ATTEMPTS):
             block = open_block(network.needs)
-            folder, lock = _own_folder(block.path.parent / _FOLDER)
-            self._finalizer = weakref.finalize(self, _remove, folder, lock, os.getpid())
+            folder, lock = _copies_folder(block.path.parent / _FOLDER)
+            self._finalizer = weakref.finalize(self, remove_folder, folder, lock, os.getpid())
             try:
                 self.path = private_copy(block, folder)
             except NotFoundError:  # another process has just put a larger block in its place
@@ -82,45 +79,10 @@ class WeightsCopy:
         self._owner = os.getpid()
 
 
-def _own_folder(folder: Path) -> tuple[Path, IO[bytes]]:
-    """A new locked folder; those that no process locks any more are removed."""
+def _copies_folder(folder: Path) -> tuple[Path, IO[bytes]]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{_PREFIX}*"):
-            _remove_if_left(left)
-        own = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
-        new = own / f"new {_LOCK}"
-        lock = new.open("wb")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        new.rename(own / _LOCK)  # only now may others look whether it is locked
+        return own_folder(folder, _PREFIX)
     except OSError as error:
         raise StoreError(
             f"cannot keep a copy of random weights in {folder}: {error.strerror}; name another in LETI_CACHE_DIR"
         ) from error
-    return own, lock
-
-
-def _remove_if_left(folder: Path) -> None:
-    # A folder without a lock is being made or removed at this moment.
-    # Another user's is none of ours.
-    with suppress(FileNotFoundError, PermissionError), (folder / _LOCK).open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        _empty(folder)
-
-
-def _remove(folder: Path, lock: IO[bytes], owner: int) -> None:
-    try:
-        if owner == os.getpid():
-            _empty(folder)
-    finally:
-        lock.close()
-
-
-def _empty(folder: Path) -> None:
-    with suppress(FileNotFoundError):  # it may be gone already, with the whole cache
-        for file in sorted(folder.iterdir(), key=lambda file: file.name == _LOCK):
-            file.unlink(missing_ok=True)
-        folder.rmdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from leti_opt.store import exchange
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.links import checks_of, served_epochs
 from leti_opt.store.pseudonyms import Pseudonyms
+from leti_opt.temporary_folder import temporary_folder
 from leti_opt.version import source_commit, version
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def _epochs(rows: pd.DataFrame) -> list[DeviceEpoch]:
 
 
 def _parquet(rows: pd.DataFrame) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="leti-opt-card-") as folder:
-        path = Path(folder) / TABLE
+    with temporary_folder("card") as folder:
+        path = folder / TABLE
         exchange.write_parquet(rows, path)
         return path.read_bytes()

@@ -98,11 +98,10 @@ def _canonical(uri: str) -> str:
 
 def _existing(path: str) -> LatencyStore:
     from leti_opt.store import LatencyStore
-    from leti_opt.store.sqlite_file import parse_url
+    from leti_opt.store.opening import exists, shown
 
-    file = parse_url(path)
-    if file is None or not file.exists():
-        raise NotFoundError(f"there is no store {path}; name one, or a Parquet or CSV file that one exported")
+    if not exists(path):
+        raise NotFoundError(f"there is no store {shown(path)}; name one, or a Parquet or CSV file that one exported")
     return LatencyStore(path)
 
 

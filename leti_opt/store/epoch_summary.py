@@ -81,7 +81,7 @@ _SUMMARIES = (
     )
     .select_from(_MEASURED)
     .where(*links.OF_LINEAGE, *_HOLDS)
-    .group_by(epochs.c.id)
+    .group_by(epochs.c.id, devices.c.id)
     .order_by(func.max(measurements.c.started_at).desc(), epochs.c.id.desc())
 )
 _LATENCIES = (

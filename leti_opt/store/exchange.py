@@ -1,26 +1,25 @@
-"""A store as a table: a data frame, a Parquet file, a CSV file."""
+"""What an exported table is: its columns, what its rows tell, and the files that hold it."""
 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, func, select
 
 from leti_opt import atomic_file
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
-from leti_opt.errors import EpochWarning, InvalidInputError, StoreError
-from leti_opt.store import epoch_summary, links, registry, schema
-from leti_opt.store.schema import aliases, devices, epochs, failures, measurements, metrics, models
-from leti_opt.store.suspicions import IS_SUSPECT
+from leti_opt.errors import InvalidInputError, StoreError
+from leti_opt.store import schema
+from leti_opt.store.schema import devices, epochs, measurements, models
 from leti_opt.version import version
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 SUFFIXES = (".parquet", ".csv")
 ORIGINS = ("measured", "simulated", "replayed", "imported", "any")
@@ -57,60 +56,24 @@ other numbers.
 """
 
 
-def frame(
-    connection: Connection,
-    origin: str | None,
-    identity: DeviceIdentity | None,
-    include_unstable: bool,
-    include_failures: bool,
-    epoch: DeviceEpoch | Literal["any"] | None = None,
-) -> pd.DataFrame:
-    """See :meth:`leti_opt.store.LatencyStore.to_frame`."""
-    import pandas as pd
-
-    if origin is not None and origin not in ORIGINS:
-        raise InvalidInputError(f"origin must be one of {', '.join(ORIGINS)}, not {origin!r}")
-    if isinstance(epoch, DeviceEpoch) and identity is None:
-        raise InvalidInputError("an epoch belongs to a device; give identity=… too")
-    served = (
-        links.served_epoch_ids(connection, identity, epoch) if identity and isinstance(epoch, DeviceEpoch) else None
-    )
-    rows = _measured_rows(connection, origin, identity, include_unstable, served)
-    if include_failures:
-        rows += _failed_rows(connection, origin, identity, served)
-    if origin is None:
-        _refuse_mixture({row["origin"] for row in rows if row["origin"] is not None})
-    groups = epoch_summary.groups(connection)
-    for row in rows:
-        row["epoch_group"] = groups.get((row["device_digest"], row["epoch_digest"]))
-    note = None if epoch is not None else unlinked_epochs(rows)
-    if note is not None:
-        warnings.warn(EpochWarning(note), stacklevel=3)
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype({name: kind for name, kind in COLUMNS.items() if kind != _MOMENT}).assign(
-        started_at=pd.to_datetime(table["started_at"], utc=True).astype(_MOMENT)
-    )
-
-
-def unlinked_epochs(rows: Iterable[Mapping[str, Any]]) -> str | None:
+def unlinked_epochs(counted: Iterable[tuple[Mapping[str, Any], int]]) -> str | None:
     """One line that names epochs of one device which no panel showed to agree; None if there are none.
 
     Args:
-        rows: with the columns of an exported table.
+        counted: what rows with figures say of their device and epoch, and how many rows say it, oldest first.
     """
-    found: dict[tuple[Any, ...], dict[int, list[Mapping[str, Any]]]] = {}
-    for row in rows:
-        if not isinstance(row["epoch_digest"], str) or row["status"] == "infeasible":
-            continue
+    found: dict[tuple[Any, ...], dict[int, list[tuple[Mapping[str, Any], int]]]] = {}
+    for row, count in counted:
         lineage = tuple(row[name] for name in ("device_kind", "device", "runner", "delegate", "options", "origin"))
-        found.setdefault(lineage, {}).setdefault(row["epoch_group"], []).append(row)
-    for group_rows in found.values():
-        if len(group_rows) > 1:
-            named = "; ".join(f"{_epoch_text(some[0])} ({len(some)} rows)" for some in group_rows.values())
+        found.setdefault(lineage, {}).setdefault(row["epoch_group"], []).append((row, count))
+    for groups in found.values():
+        if len(groups) > 1:
+            sizes = [(some[0][0], sum(count for _, count in some)) for some in groups.values()]
+            named = "; ".join(f"{_epoch_text(row)} ({count} rows)" for row, count in sizes)
             return (
-                f"the rows of {next(iter(group_rows.values()))[0]['device']} are of {len(group_rows)} epochs that no "
-                f"panel showed to agree: {named}. The column epoch_group tells them apart; "
-                "'leti-opt compare --panel' measures whether they agree"
+                f"the rows of {sizes[0][0]['device']} are of {len(groups)} epochs that no panel showed to agree: "
+                f"{named}. The column epoch_group tells them apart; 'leti-opt compare --panel' measures whether they "
+                "agree"
             )
     return None
 
@@ -122,7 +85,12 @@ def _epoch_text(row: Mapping[str, Any]) -> str:
 
 def place_of(row: Mapping[str, Any]) -> tuple[DeviceIdentity, DeviceEpoch]:
     """The device and epoch of a row of an exported table."""
-    identity = DeviceIdentity(
+    return identity_of(row), DeviceEpoch(row["system_build"], row["driver"], row["unit"])
+
+
+def identity_of(row: Mapping[str, Any]) -> DeviceIdentity:
+    """The device of a row of an exported table."""
+    return DeviceIdentity(
         kind=row["device_kind"],
         hardware=row["hardware"],
         runtime=row["runtime"],
@@ -131,7 +99,6 @@ def place_of(row: Mapping[str, Any]) -> tuple[DeviceIdentity, DeviceEpoch]:
         options=tuple((str(key), str(value)) for key, value in json.loads(row["options"])),
         origin=row["origin"],
     )
-    return identity, DeviceEpoch(row["system_build"], row["driver"], row["unit"])
 
 
 def checked_target(path: Path, store: Path | None, suffixes: Sequence[str] = SUFFIXES) -> Path:
@@ -150,19 +117,6 @@ def checked_target(path: Path, store: Path | None, suffixes: Sequence[str] = SUF
     if not path.parent.is_dir():
         raise StoreError(f"the folder {path.parent} does not exist; run: mkdir -p {path.parent}")
     return path
-
-
-def write(table: pd.DataFrame, path: Path) -> None:
-    """Write a table to a temporary file beside its place, then move it there.
-
-    Raises:
-        StoreError: it cannot be written; what was there before stays.
-    """
-    with replacing(path) as temporary:
-        if path.suffix.lower() == ".csv":
-            table.to_csv(temporary, index=False)
-        else:
-            write_parquet(table, temporary)
 
 
 @contextmanager
@@ -187,8 +141,27 @@ def write_parquet(table: pd.DataFrame, path: Path) -> None:
     from pyarrow import parquet
 
     columns = pa.Table.from_pandas(table, preserve_index=False)
+    parquet.write_table(columns.replace_schema_metadata(with_story(columns.schema).metadata), path)
+
+
+def with_story(shape: pa.Schema) -> pa.Schema:
+    """A schema that says which leti_opt wrote it."""
     story = {"leti_opt": version(), "leti_opt_schema": schema.HEAD}
-    parquet.write_table(columns.replace_schema_metadata({**(columns.schema.metadata or {}), **story}), path)
+    return shape.with_metadata({**(shape.metadata or {}), **story})
+
+
+def empty_frame() -> pd.DataFrame:
+    """A table without rows, with the types of :data:`COLUMNS`."""
+    import pandas as pd
+
+    return pd.DataFrame({name: pd.Series([], dtype=kind) for name, kind in COLUMNS.items()})
+
+
+def arrow_schema() -> pa.Schema:
+    """:data:`COLUMNS` as Parquet has them, with what pandas needs to read the same types back."""
+    import pyarrow as pa
+
+    return pa.Schema.from_pandas(empty_frame(), preserve_index=False)
 
 
 def nothing_of(connection: Connection, origin: str, identity: DeviceIdentity | None) -> str:
@@ -202,130 +175,14 @@ def nothing_of(connection: Connection, origin: str, identity: DeviceIdentity | N
     return f"the store has no {origin} figures to export; {held}; choose another origin"
 
 
-def _refuse_mixture(origins: set[str]) -> None:
+def refuse_mixture(origins: set[str]) -> None:
+    """Refuse rows of several origins that nobody asked to mix.
+
+    Raises:
+        InvalidInputError: there are several.
+    """
     if len(origins) > 1:
         raise InvalidInputError(
             f"the rows are {' and '.join(sorted(origins))}; choose one kind, for instance origin='measured' "
             "(--origin measured), or mix them with origin='any' (--origin any)"
         )
-
-
-def _measured_rows(
-    connection: Connection,
-    origin: str | None,
-    identity: DeviceIdentity | None,
-    include_unstable: bool,
-    served: set[int] | None,
-) -> list[dict[str, Any]]:
-    query = _MEASURED.where(~IS_SUSPECT, models.c.role.is_(None))
-    if origin not in (None, "any"):
-        query = query.where(measurements.c.origin == origin)
-    if served is not None:
-        query = query.where(epochs.c.id.in_(served))
-    elif identity is not None:
-        query = query.where(devices.c.digest == identity.digest)
-    if not include_unstable:
-        query = query.where(measurements.c.status != "unstable")
-    further, stories = _further_metrics(connection), _stories(connection)
-    return [
-        {**row._mapping, **stories[row.device_digest], "metrics": further.get(row.id)}
-        for row in connection.execute(query)
-    ]
-
-
-def _failed_rows(
-    connection: Connection, origin: str | None, identity: DeviceIdentity | None, served: set[int] | None
-) -> list[dict[str, Any]]:
-    """A failure without a device goes for every device and every origin."""
-    query = _FAILED
-    if origin not in (None, "any"):
-        query = query.where((devices.c.origin == origin) | failures.c.device_id.is_(None))
-    if identity is not None:
-        query = query.where((devices.c.digest == identity.digest) | failures.c.device_id.is_(None))
-    if served is not None:
-        query = query.where(epochs.c.id.in_(served) | failures.c.epoch_id.is_(None))
-    stories = _stories(connection)
-    return [
-        {**row._mapping, **stories.get(row.device_digest, {}), "status": "infeasible"}
-        for row in connection.execute(query)
-    ]
-
-
-def _stories(connection: Connection) -> dict[str | None, dict[str, str]]:
-    """What a row says of its device, by the device's digest."""
-    return {
-        row.digest: {
-            "device": registry.identity_of(row).name,
-            "device_kind": row.kind,
-            "hardware": row.hardware,
-            "runtime": row.runtime,
-            "runner": row.runner,
-            "delegate": row.delegate,
-            "options": json.dumps(row.options),
-        }
-        for row in connection.execute(select(devices.c.digest, *registry.IDENTITY_COLUMNS))
-    }
-
-
-def _further_metrics(connection: Connection) -> dict[int, str]:
-    found: dict[int, list[dict[str, Any]]] = {}
-    for row in connection.execute(select(metrics).order_by(metrics.c.measurement_id, metrics.c.position)):
-        figure = {"name": row.name, "value": row.value, "unit": row.unit, "source": row.source}
-        found.setdefault(row.measurement_id, []).append(figure)
-    return {key: json.dumps(figures) for key, figures in found.items()}
-
-
-_MODEL = (
-    models.c.key.label("model_key"),
-    models.c.name,
-    models.c.renderer,
-    models.c.precision,
-    models.c.batch_size,
-    models.c.input_shape,
-    models.c.flops,
-    models.c.parameters,
-)
-_DEVICE = (
-    devices.c.digest.label("device_digest"),
-    epochs.c.digest.label("epoch_digest"),
-    *registry.EPOCH_COLUMNS,
-)
-# Several cells may stand for one model; a measurement stays one row, under the first of them.
-_FIRST_ALIAS = (
-    select(func.min(aliases.c.id)).where(aliases.c.model_id == models.c.id).correlate(models).scalar_subquery()
-)
-_ATTEMPTS = (
-    select(func.count())
-    .where(schema.attempts.c.measurement_id == measurements.c.id)
-    .scalar_subquery()
-    .label("attempts")
-)
-
-_MEASURED: Select[Any] = (
-    select(measurements, *_MODEL, *_DEVICE, _ATTEMPTS, aliases.c.cell, aliases.c.graph_hash, aliases.c.network_digest)
-    .select_from(measurements.join(models).join(epochs).join(devices).outerjoin(aliases, aliases.c.id == _FIRST_ALIAS))
-    .order_by(measurements.c.id)
-)
-_FAILED: Select[Any] = (
-    select(
-        *_MODEL[:2],
-        *_MODEL[3:],
-        *_DEVICE,
-        func.coalesce(models.c.renderer, failures.c.renderer).label("renderer"),
-        func.coalesce(failures.c.cell, aliases.c.cell).label("cell"),
-        func.coalesce(failures.c.graph_hash, aliases.c.graph_hash).label("graph_hash"),
-        func.coalesce(failures.c.network_digest, aliases.c.network_digest).label("network_digest"),
-        devices.c.origin,
-        failures.c.reason.label("failure_reason"),
-        failures.c.failed_at.label("started_at"),
-        failures.c.tool,
-        failures.c.commit,
-    )
-    .select_from(
-        failures.outerjoin(models)
-        .outerjoin(devices, devices.c.id == failures.c.device_id)
-        .outerjoin(epochs, epochs.c.id == failures.c.epoch_id)
-        .outerjoin(aliases, aliases.c.id == _FIRST_ALIAS)
-    )
-    .order_by(failures.c.id)
-)

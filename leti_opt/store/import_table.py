@@ -110,8 +110,10 @@ def read(path: Path, asked: ImportSettings, aliases: Callable[[str], list[tuple[
     return _foreign(path, rows, asked, aliases, digest, source)
 
 
-def write(connection: Connection, rows: Iterable[TableRow]) -> ImportCounts:
+def write(connection: Connection, rows: Iterable[TableRow], network: NetworkConfig | None) -> ImportCounts:
     """Add rows to the store, within the caller's transaction; a row that is there is not added again."""
+    if network is not None:
+        registry.add_network(connection, network.digest, network.settings)
     added = failed = known = 0
     keys: set[str] = set()
     names: dict[str, None] = {}

@@ -22,7 +22,7 @@ STAGES = ("build", "load", "run")
 
 
 def add_failure(connection: Connection, failure: FailureRecord, model: MeasurableModel | None) -> int:
-    """Store a failure and whatever it refers to. Returns its id."""
+    """Store a failure and whatever it refers to. Returns its id; one that is equal in everything is found."""
     model_id = None if model is None else registry.add_model(connection, model)
     device_id = registry.add_device(connection, failure.device) if failure.device else None
     epoch_id = registry.add_epoch(connection, device_id, failure.epoch) if device_id and failure.epoch else None
@@ -39,7 +39,7 @@ def add_failure(connection: Connection, failure: FailureRecord, model: Measurabl
         "tool": failure.tool,
         "commit": failure.commit,
     }
-    return registry.inserted_id(connection.execute(insert(failures), values))
+    return registry.add_once(connection, failures, values)
 
 
 def check_failure(failure: FailureRecord) -> None:

@@ -1,4 +1,4 @@
-"""The store of everything measured: one SQLite file that threads and processes share."""
+"""The store of everything measured: an SQLite file for threads and processes, or a database for several hosts."""
 
 from __future__ import annotations
 
@@ -8,66 +8,79 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import Select, bindparam, select
-
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.device.measurement import Measurement
 from leti_opt.device.model import MeasurableModel
-from leti_opt.errors import InvalidInputError, StoreError
-from leti_opt.store import epoch_summary, journal, links, measurement_rows, panels, registry, summary, suspicions
-from leti_opt.store.database import Database
+from leti_opt.store import epoch_summary, journal, links, measurement_rows, panels, registry, summary, suspicions, uris
+from leti_opt.store.bulk import BulkStore
+from leti_opt.store.campaigns import CampaignStore
+from leti_opt.store.claims import ClaimStore
+from leti_opt.store.opening import database_of, shown
+from leti_opt.store.paces import PaceStore
+from leti_opt.store.postgresql import PATIENCE_S
 from leti_opt.store.records import (
     CellAlias,
     EpochLink,
     EpochSummary,
-    EvaluationRecord,
     FailureRecord,
     FailureStage,
     ModelRecord,
-    ScoreRecord,
+    ModelRole,
     StoreInfo,
 )
-from leti_opt.store.schema import aliases, device_uris, devices, epochs, models
+from leti_opt.store.search_journal import SearchStore
 from leti_opt.store.values import moment
 from leti_opt.version import source_commit, version
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from leti_opt.device.protocol import MeasurementProtocol
     from leti_opt.network.config import NetworkConfig
     from leti_opt.store.import_table import ImportCounts
     from leti_opt.store.merge import MergeCounts
     from leti_opt.store.pseudonyms import Pseudonyms
+    from leti_opt.store.standings import Standings
 
 OriginFilter = Literal["measured", "simulated", "replayed", "imported", "any"]
 
 
-class LatencyStore:
+class LatencyStore(BulkStore, ClaimStore, CampaignStore, PaceStore, SearchStore):
     """Keeps measurements, failures, scores and journals of searches; nothing that was added is ever lost.
 
     What was added is on the disk when the call returns. Many threads and processes may read and write at once. It can
     be pickled (it travels as its URL) and used after a fork. After :meth:`close` it opens again when used.
 
+    Every call is one transaction. One that loses its connection to a server is made again, and doubles nothing.
+
     Args:
         url: a path or ``sqlite:///path``; created if there is nothing. ``:memory:`` for one that lives as long as
-            this object, and only in this process.
+            this object, and only in this process. ``postgresql://user:password@host:port/name`` for a database that
+            several hosts share; it must be there, and its tables are created.
+        patience_s: how many seconds a call waits for a server that was there before and is away.
+
+    Attributes:
+        url: as it was given, without a password.
 
     Raises:
-        StoreError: the file cannot be opened or created, or is of another kind; it was not changed. Its subclasses
-            tell a foreign file, a damaged one and a newer version apart.
+        StoreError: the store cannot be opened or created, or is of another kind; it was not changed. Its subclasses
+            tell a foreign one, a damaged one, a newer version and a server that does not answer apart.
 
     >>> with LatencyStore(":memory:") as store:
     ...     store.info().measurements
     0
     """
 
-    def __init__(self, url: str | Path) -> None:
-        self.url = str(url)
-        self._database = Database(url)
-        self._database.open()
+    def __init__(self, url: str | Path, *, patience_s: float = PATIENCE_S) -> None:
+        self._set(url, patience_s)
+        self._database.patiently(self._database.open)
+
+    def _set(self, url: str | Path, patience_s: float = PATIENCE_S) -> None:
+        self._database = database_of(url, patience_s)
+        self.url = shown(url)
 
     def close(self) -> None:
-        """Release the file. May be called twice; a store in memory is empty afterwards."""
+        """Release the file or the connection. May be called twice; a store in memory is empty afterwards."""
         self._database.close()
 
     def __enter__(self) -> LatencyStore:
@@ -84,14 +97,11 @@ class LatencyStore:
     def __repr__(self) -> str:
         return f"LatencyStore({self.url!r})"
 
-    def __getstate__(self) -> dict[str, str]:
-        if self._database.path is None:
-            raise StoreError("a store in memory cannot go to another process; give it a file, such as latency.db")
-        return {"url": str(self._database.path)}
+    def __getstate__(self) -> dict[str, Any]:
+        return self._database.travelling()
 
-    def __setstate__(self, state: dict[str, str]) -> None:
-        self.url = state["url"]
-        self._database = Database(Path(state["url"]))
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._set(**state)
 
     # -- models and cells ---------------------------------------------------------------------------------------
 
@@ -103,13 +113,11 @@ class LatencyStore:
             flops: operations of one run (2 x multiply-accumulates).
             parameters: trainable ones.
         """
-        with self._database.write() as connection:
-            registry.add_model(connection, model, flops, parameters)
+        self._write(registry.add_model, model, flops, parameters)
 
     def model(self, key: str) -> ModelRecord | None:
         """What the store knows of a model; None if it does not know it."""
-        with self._database.read() as connection:
-            return registry.load_model(connection, key)
+        return self._read(registry.load_model, key)
 
     def add_alias(self, alias: CellAlias, model: MeasurableModel) -> None:
         """Let a cell stand for a model.
@@ -117,23 +125,15 @@ class LatencyStore:
         Raises:
             StoreError: it stands for another model already.
         """
-        with self._database.write() as connection:
-            registry.add_alias(connection, alias, registry.add_model(connection, model))
+        self._write(registry.add_model_with_alias, model, alias)
 
     def resolve(self, alias: CellAlias) -> str | None:
         """Key of the model that a cell stands for; None if the store does not know it."""
-        with self._database.read() as connection:
-            return registry.resolve(connection, alias)
+        return self._read(registry.resolve, alias)
 
     def aliases(self, *, graph_hash: str | None = None, model_key: str | None = None) -> list[CellAlias]:
         """Every cell that the store knows, or those with one hash, or of one model."""
-        query: Select[Any] = select(*(aliases.c[name] for name in registry.ALIAS_COLUMNS))
-        if graph_hash is not None:
-            query = query.where(aliases.c.graph_hash == graph_hash)
-        if model_key is not None:
-            query = query.join(models).where(models.c.key == model_key)
-        with self._database.read() as connection:
-            return [CellAlias(*row) for row in connection.execute(query.order_by(aliases.c.id))]
+        return self._read(registry.load_aliases, graph_hash, model_key)
 
     def add_network(self, digest: str, config: Mapping[str, Any]) -> None:
         """Keep the settings that a network's digest stands for, so that its cells can be built from the store alone.
@@ -142,13 +142,11 @@ class LatencyStore:
             digest: ``NetworkConfig.digest``.
             config: ``NetworkConfig.settings``.
         """
-        with self._database.write() as connection:
-            registry.add_network(connection, digest, config)
+        self._write(registry.add_network, digest, config)
 
     def network(self, digest: str) -> dict[str, Any] | None:
         """The settings that a network's digest stands for; None if the store does not know them."""
-        with self._database.read() as connection:
-            return registry.load_network(connection, digest)
+        return self._read(registry.load_network, digest)
 
     # -- measurements and failures ------------------------------------------------------------------------------
 
@@ -160,11 +158,12 @@ class LatencyStore:
         alias: CellAlias | None = None,
         flops: int | None = None,
         parameters: int | None = None,
-        role: Literal["canary"] | None = None,
+        role: ModelRole | None = None,
     ) -> int:
         """Store a measurement with its model, device, epoch and alias, in one transaction.
 
-        A model with the role ``canary`` only watches its device: it is no result, so no table of results holds it.
+        A model with the role ``canary`` only watches its device, and a ``block`` is a part of a network, measured for
+        a lookup table: neither is a result, so no table of results holds it.
 
         Returns:
             Its id. An equal measurement that is stored already is not stored again.
@@ -173,19 +172,9 @@ class LatencyStore:
             InvalidInputError: it is of another model, or holds NaN or a time without zone.
             StoreError: it could not be written; nothing of it was.
         """
-        if measurement.model_key != model.key:
-            raise InvalidInputError(
-                f"the measurement is of model {measurement.model_key}, not of {model.key}; hand in its own model"
-            )
+        measurement_rows.check_model(measurement, model)
         rows = measurement_rows.to_rows(measurement)
-        with self._database.write() as connection:
-            model_id = registry.add_model(connection, model, flops, parameters, role)
-            if alias is not None:
-                registry.add_alias(connection, alias, model_id)
-            epoch_id = registry.add_epoch(
-                connection, registry.add_device(connection, measurement.device), measurement.epoch
-            )
-            return measurement_rows.insert_rows(connection, rows, model_id, epoch_id)
+        return self._write(measurement_rows.add, rows, model, measurement, alias, flops, parameters, role)
 
     def find(
         self,
@@ -204,8 +193,7 @@ class LatencyStore:
                 belong to a device with another runtime: ``Measurement.device`` says so. None for all of this device.
             include_suspect: also those that were withdrawn (:meth:`suspect`).
         """
-        with self._database.read() as connection:
-            return measurement_rows.load(connection, model_key, identity, epoch, include_suspect)
+        return self._read(measurement_rows.load, model_key, identity, epoch, include_suspect)
 
     def suspect(self, identity: DeviceIdentity, epoch: DeviceEpoch, *, since: datetime, reason: str) -> list[str]:
         """Withdraw what a device measured after a moment: it stays in the store, and answers nothing any more.
@@ -219,18 +207,15 @@ class LatencyStore:
         Returns:
             Keys of the models whose measurements were withdrawn, in order of measurement.
         """
-        with self._database.write() as connection:
-            return suspicions.add(connection, identity, epoch, moment(since, "since"), reason, datetime.now(UTC))
+        return self._write(suspicions.add, identity, epoch, moment(since, "since"), reason, datetime.now(UTC))
 
     def suspect_one(self, measurement_id: int, reason: str) -> None:
         """Withdraw one measurement, by the id that :meth:`add` gave it."""
-        with self._database.write() as connection:
-            suspicions.add_one(connection, measurement_id, reason, datetime.now(UTC))
+        self._write(suspicions.add_one, measurement_id, reason, datetime.now(UTC))
 
     def suspects(self, identity: DeviceIdentity, epoch: DeviceEpoch) -> list[str]:
         """Keys of the models that have nothing but withdrawn measurements on this device and epoch."""
-        with self._database.read() as connection:
-            return suspicions.open_keys(connection, identity, epoch)
+        return self._read(suspicions.open_keys, identity, epoch)
 
     def add_failure(
         self,
@@ -255,7 +240,7 @@ class LatencyStore:
             failed_at: now, if not given.
 
         Returns:
-            Its id.
+            Its id. A failure that is equal in everything, its moment included, is not stored again.
         """
         failure = FailureRecord(
             stage=stage,
@@ -269,8 +254,7 @@ class LatencyStore:
             commit=source_commit(),
         )
         journal.check_failure(failure)
-        with self._database.write() as connection:
-            return journal.add_failure(connection, failure, model)
+        return self._write(journal.add_failure, failure, model)
 
     def failures(
         self,
@@ -288,8 +272,7 @@ class LatencyStore:
             epoch: only in this epoch of the device and in those linked to it, with those that go for every epoch.
                 A device with another runtime may take what this one refuses, so links to it play no part here.
         """
-        with self._database.read() as connection:
-            return journal.load_failures(connection, model_key, alias, identity, epoch)
+        return self._read(journal.load_failures, model_key, alias, identity, epoch)
 
     # -- devices ------------------------------------------------------------------------------------------------
 
@@ -297,20 +280,15 @@ class LatencyStore:
         self, uri: str, identity: DeviceIdentity, epoch: DeviceEpoch, *, seen_at: datetime | None = None
     ) -> None:
         """Store which device a URI leads to, so that :meth:`device_of` answers without the device."""
-        moment_seen = moment(seen_at or datetime.now(UTC), "seen_at")
-        with self._database.write() as connection:
-            device_id = registry.add_device(connection, identity)
-            epoch_id = registry.add_epoch(connection, device_id, epoch)
-            values = {"device_id": device_id, "epoch_id": epoch_id, "last_seen": moment_seen}
-            known = device_uris.c.uri == uri
-            if connection.execute(device_uris.update().where(known).values(values)).rowcount == 0:
-                connection.execute(device_uris.insert(), {"uri": uri, **values})
+        self._write(uris.remember, uri, identity, epoch, moment(seen_at or datetime.now(UTC), "seen_at"))
 
     def device_of(self, uri: str) -> tuple[DeviceIdentity, DeviceEpoch] | None:
         """The device and epoch that a URI led to when last seen; None if it never was."""
-        with self._database.read() as connection:
-            row = connection.execute(_DEVICE_OF, {"wanted": uri}).first()
-        return None if row is None else (registry.identity_of(row), registry.epoch_of(row))
+        return self._read(uris.device_of, uri)
+
+    def devices_by_uri(self) -> dict[str, tuple[DeviceIdentity, DeviceEpoch]]:
+        """The device and epoch that every URI led to when last seen, the one that was seen last first."""
+        return self._read(uris.all_devices)
 
     def add_link(self, identity: DeviceIdentity, link: EpochLink) -> None:
         """Store what a panel showed about two epochs of a device, whether they agree or not.
@@ -318,18 +296,15 @@ class LatencyStore:
         Raises:
             InvalidInputError: it is one epoch, or the link's devices differ in more than their runtime.
         """
-        with self._database.write() as connection:
-            links.add_link(connection, identity, link)
+        self._write(links.add_link, identity, link)
 
     def links(self, identity: DeviceIdentity) -> list[EpochLink]:
         """Every link between epochs of a device and of those that differ in their runtime alone, newest first."""
-        with self._database.read() as connection:
-            return links.links(connection, identity)
+        return self._read(links.links, identity)
 
     def epochs(self, identity: DeviceIdentity) -> list[EpochSummary]:
         """The epochs with figures of a device and of those that differ in their runtime alone, last measured first."""
-        with self._database.read() as connection:
-            return epoch_summary.summaries(connection, identity)
+        return self._read(epoch_summary.summaries, identity)
 
     def latencies(
         self, identity: DeviceIdentity, epoch: DeviceEpoch, network_digest: str, *, linked: bool = True
@@ -342,8 +317,42 @@ class LatencyStore:
             network_digest: only cells that are laid out so; empty for users' own files.
             linked: False to leave out what was measured in other epochs, though it may be served here.
         """
-        with self._database.read() as connection:
-            return epoch_summary.latencies(connection, identity, epoch, network_digest, linked)
+        return self._read(epoch_summary.latencies, identity, epoch, network_digest, linked)
+
+    def standings(
+        self,
+        identity: DeviceIdentity,
+        epoch: DeviceEpoch,
+        network_digest: str,
+        renderer: str,
+        protocol: MeasurementProtocol,
+        min_runs: int,
+        *,
+        figures: bool = False,
+        cells: bool = False,
+    ) -> Standings:
+        """What can be answered for each cell in an epoch of a device, of all cells of a network at once.
+
+        Args:
+            identity: the device.
+            epoch: its epoch; links to others count as for :meth:`find` and :meth:`failures`.
+            network_digest: how the cells are laid out.
+            renderer: what turns them into files, as in :class:`CellAlias`.
+            protocol: what a stored measurement must be good enough for.
+            min_runs: ``protocol.runs_on(device)``.
+            figures: also what each answer rests on.
+            cells: also the texts of the cells.
+
+        >>> from leti_opt import MeasurementProtocol, open_device
+        >>> device = open_device("replay:formula")
+        >>> with LatencyStore(":memory:") as store:
+        ...     len(store.standings(device.identity, device.epoch, "", "", MeasurementProtocol(), 300))
+        0
+        """
+        from leti_opt.store import standings
+
+        request = standings.Request(identity, epoch, network_digest, renderer, protocol, min_runs)
+        return self._read(standings.load, request, cells, figures)
 
     def set_panel(self, identity: DeviceIdentity, network_digest: str, model_keys: Sequence[str]) -> None:
         """Choose the networks that are measured again to see whether a device has changed.
@@ -353,54 +362,11 @@ class LatencyStore:
             network_digest: how the cells are laid out; empty for users' own files.
             model_keys: models that the store knows, in order of latency.
         """
-        with self._database.write() as connection:
-            panels.replace(connection, identity, network_digest, model_keys)
+        self._write(panels.replace, identity, network_digest, model_keys)
 
     def panel(self, identity: DeviceIdentity, network_digest: str) -> list[str]:
         """Keys of the panel's models; empty where none was chosen."""
-        with self._database.read() as connection:
-            return panels.load(connection, identity, network_digest)
-
-    # -- scores and searches ------------------------------------------------------------------------------------
-
-    def add_score(self, score: ScoreRecord) -> int:
-        """Store a score of a cell; the first one that an evaluator gave a cell stands. Returns its id."""
-        with self._database.write() as connection:
-            return journal.add_score(connection, score)
-
-    def score(self, cell: str, evaluator_digest: str) -> ScoreRecord | None:
-        """The score that an evaluator gave a cell, or None.
-
-        Args:
-            cell: text of the canonical cell.
-            evaluator_digest: identity of the evaluator with its settings.
-        """
-        with self._database.read() as connection:
-            return journal.load_score(connection, cell, evaluator_digest)
-
-    def open_search(self, settings: Mapping[str, Any]) -> int:
-        """Id of the search with these settings: a new one, or the one to go on with.
-
-        Args:
-            settings: everything that makes the search what it is, in values that JSON can hold; order plays no part.
-        """
-        with self._database.write() as connection:
-            return journal.open_search(connection, settings)
-
-    def add_evaluation(self, search: int, evaluation: EvaluationRecord) -> None:
-        """Write what an optimizer was told into the journal of its search. The same entry again changes nothing.
-
-        Raises:
-            NotFoundError: there is no such search.
-            StoreError: this position of the journal holds something else.
-        """
-        with self._database.write() as connection:
-            journal.add_evaluation(connection, search, evaluation)
-
-    def evaluations(self, search: int) -> list[EvaluationRecord]:
-        """The journal of a search, in order of position."""
-        with self._database.read() as connection:
-            return journal.load_evaluations(connection, search)
+        return self._read(panels.load, identity, network_digest)
 
     # -- everything at once -------------------------------------------------------------------------------------
 
@@ -428,10 +394,10 @@ class LatencyStore:
         Raises:
             InvalidInputError: the rows are of several origins, and none was asked for; or an epoch without its device.
         """
-        from leti_opt.store import exchange
+        from leti_opt.store import export
 
-        with self._database.read() as connection:
-            return exchange.frame(connection, origin, identity, include_unstable, include_failures, epoch)
+        selection = export.Selection(origin, identity, include_unstable, include_failures, epoch)
+        return self._read(export.frame, selection)
 
     def export(
         self,
@@ -454,18 +420,11 @@ class LatencyStore:
             InvalidInputError: another suffix, rows of several origins, or none of the origin that was asked for.
             StoreError: the file cannot be written.
         """
-        from leti_opt.store import exchange
+        from leti_opt.store import exchange, export
 
         target = exchange.checked_target(Path(path), self._database.path)
-        rows = self.exported(
-            origin=origin,
-            identity=identity,
-            include_unstable=include_unstable,
-            include_failures=include_failures,
-            epoch=epoch,
-        )
-        exchange.write(rows, target)
-        return len(rows)
+        selection = export.Selection(origin, identity, include_unstable, include_failures, epoch)
+        return self._read(export.write, selection, target)
 
     def exported(
         self,
@@ -482,20 +441,16 @@ class LatencyStore:
             InvalidInputError: as for :meth:`export`.
             StoreError: the key of the pseudonyms cannot be read or made.
         """
-        from leti_opt.store import exchange, pseudonyms
+        from leti_opt.store import export
 
-        with self._database.read() as connection:
-            rows = exchange.frame(connection, origin, identity, include_unstable, include_failures, epoch)
-            if rows.empty and origin not in (None, "any"):
-                raise InvalidInputError(exchange.nothing_of(connection, str(origin), identity))
-            return pseudonyms.of_store(connection).table(rows)
+        selection = export.Selection(origin, identity, include_unstable, include_failures, epoch)
+        return self._read(export.exported, selection)
 
     def pseudonyms(self) -> Pseudonyms:
         """What replaces the names of units, hosts and folders in everything that is exported."""
         from leti_opt.store import pseudonyms
 
-        with self._database.read() as connection:
-            return pseudonyms.of_store(connection)
+        return self._read(pseudonyms.of_store)
 
     def import_data(
         self,
@@ -529,15 +484,11 @@ class LatencyStore:
         from leti_opt.store import import_table
 
         def known(graph_hash: str) -> list[tuple[CellAlias, str]]:
-            with self._database.read() as connection:
-                return import_table.known_aliases(connection, graph_hash)
+            return self._read(import_table.known_aliases, graph_hash)
 
         asked = import_table.ImportSettings(unit, device, latency, origin, network)
         rows = import_table.read(Path(path), asked, known)
-        with self._database.write() as connection:
-            if network is not None:
-                registry.add_network(connection, network.digest, network.settings)
-            return import_table.write(connection, rows)
+        return self._write(import_table.write, rows, network)
 
     def merge(self, other: str | Path) -> MergeCounts:
         """Take over what another store holds: measurements, failures, cells, networks, links and scores.
@@ -552,17 +503,9 @@ class LatencyStore:
         """
         from leti_opt.store import merge
 
-        with merge.snapshot(other, self._database.path) as (source, name), self._database.write() as connection:
-            return merge.merge(connection, source, name)
+        with merge.snapshot(other, self._database) as (source, name):
+            return self._write(merge.merge, source, name)
 
     def info(self) -> StoreInfo:
         """What the store holds, in numbers."""
-        with self._database.read() as connection:
-            return summary.summarize(connection, self.url, self._database.path)
-
-
-_DEVICE_OF = (
-    select(*registry.IDENTITY_COLUMNS, *registry.EPOCH_COLUMNS)
-    .select_from(device_uris.join(devices).join(epochs, epochs.c.id == device_uris.c.epoch_id))
-    .where(device_uris.c.uri == bindparam("wanted"))
-)
+        return self._read(summary.summarize, self.url, self._database.size_bytes)

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, select
 
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.errors import InvalidInputError
@@ -64,7 +64,7 @@ def add_link(connection: Connection, identity: DeviceIdentity, link: EpochLink) 
         "networks": int(link.networks),
         "checked_at": moment(link.checked_at, "checked_at"),
     }
-    return registry.inserted_id(connection.execute(insert(epoch_links), values))
+    return registry.add_once(connection, epoch_links, values)
 
 
 def links(connection: Connection, identity: DeviceIdentity) -> list[EpochLink]:

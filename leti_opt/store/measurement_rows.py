@@ -10,9 +10,12 @@ from sqlalchemy import Connection, bindparam, exists, insert, select
 
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.device.measurement import Measurement, Metric
+from leti_opt.device.model import MeasurableModel
 from leti_opt.device.run_batch import RunBatch
-from leti_opt.store import links
+from leti_opt.errors import InvalidInputError
+from leti_opt.store import links, registry
 from leti_opt.store.prepared import Prepared
+from leti_opt.store.records import CellAlias
 from leti_opt.store.registry import EPOCH_COLUMNS, epoch_of, inserted_id
 from leti_opt.store.schema import attempt_faults, attempts, devices, epochs, measurements, metrics, models
 from leti_opt.store.suspicions import IS_SUSPECT
@@ -31,6 +34,18 @@ class MeasurementRows:
     attempts: list[Values]
     faults: list[Values]
     metrics: list[Values]
+
+
+def check_model(measurement: Measurement, model: MeasurableModel) -> None:
+    """Refuse the measurement of another model.
+
+    Raises:
+        InvalidInputError: it is one.
+    """
+    if measurement.model_key != model.key:
+        raise InvalidInputError(
+            f"the measurement is of model {measurement.model_key}, not of {model.key}; hand in its own model"
+        )
 
 
 def to_rows(measurement: Measurement) -> MeasurementRows:
@@ -75,6 +90,33 @@ def to_rows(measurement: Measurement) -> MeasurementRows:
     ]
     header["digest"] = _digest(measurement, header, runs, faults, further)
     return MeasurementRows(header, batches, faults, further)
+
+
+def add(
+    connection: Connection,
+    rows: MeasurementRows,
+    model: MeasurableModel,
+    measurement: Measurement,
+    alias: CellAlias | None,
+    flops: int | None,
+    parameters: int | None,
+    role: str | None,
+) -> int:
+    """Store a measurement with its model, alias, device and epoch. Returns its id.
+
+    Args:
+        connection: in a writing transaction.
+        rows: of the measurement.
+        model: what was measured.
+        measurement: where.
+        alias: the cell, where there is one.
+        flops, parameters, role: of the model.
+    """
+    model_id = registry.add_model(connection, model, flops, parameters, role)
+    if alias is not None:
+        registry.add_alias(connection, alias, model_id)
+    device_id = registry.add_device(connection, measurement.device)
+    return insert_rows(connection, rows, model_id, registry.add_epoch(connection, device_id, measurement.epoch))
 
 
 def insert_rows(connection: Connection, rows: MeasurementRows, model_id: int, epoch_id: int) -> int:

@@ -1,13 +1,12 @@
 """Takes over what another store holds: all of it or nothing, and nothing twice.
 
 What the other store measured keeps its digest, so it is recognized whatever way it comes back; its ``source`` names the
-file that it came from, so that this store's canary does not withdraw it. Searches, the URIs of devices and panels stay
-behind: they belong to the machine that they were made on.
+file that it came from, so that this store's canary does not withdraw it. Searches, campaigns, claims, the URIs of
+devices and panels stay behind: they belong to the machine that they were made on.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,9 +17,13 @@ from typing import Any
 from sqlalchemy import Connection, Table, insert, select, update
 
 from leti_opt.errors import InvalidInputError, NotFoundError, StoreError
-from leti_opt.store import schema, sqlite_file
+from leti_opt.store import migrate, schema, sqlite_file
 from leti_opt.store.database import Database
+from leti_opt.store.postgresql import PostgresqlDatabase
+from leti_opt.store.postgresql_url import is_postgresql
 from leti_opt.store.registry import ALIAS_COLUMNS
+from leti_opt.store.sqlite_database import SqliteDatabase
+from leti_opt.temporary_folder import temporary_folder
 
 _CHUNK = 1000
 _Row = Mapping[str, Any]
@@ -52,7 +55,7 @@ class MergeCounts:
 
 
 @contextmanager
-def snapshot(url: str | Path, into: Path | None) -> Iterator[tuple[Connection, str]]:
+def snapshot(url: str | Path, into: Database) -> Iterator[tuple[Connection, str]]:
     """A copy of another store as of now, brought to the newest schema; the store itself is only read.
 
     Args:
@@ -60,30 +63,61 @@ def snapshot(url: str | Path, into: Path | None) -> Iterator[tuple[Connection, s
         into: the store that takes it over.
 
     Returns:
-        A transaction on the copy, and the other store's file name.
+        A transaction on the copy, and the other store's file name, or its database's.
 
     Raises:
         NotFoundError: there is no such store.
         InvalidInputError: it is the same store, or one in memory.
         StoreError: it is no store, damaged, or written by a newer leti_opt.
     """
+    if is_postgresql(url):
+        with _snapshot_of_database(str(url), into) as found:
+            yield found
+        return
     path = sqlite_file.parse_url(url)
     if path is None:
         raise InvalidInputError("a store in memory cannot be merged; give the other store a file, such as other.db")
     if not path.exists():
         raise NotFoundError(f"there is no store {path}; name the file to merge")
-    if path == into:
+    if path == into.path:
         raise InvalidInputError(f"{path} cannot be merged with itself; name another store")
     with ExitStack() as at_end:
-        folder = Path(at_end.enter_context(tempfile.TemporaryDirectory(prefix="leti-opt-merge-")))
-        copy = Database(folder / path.name)
+        folder = at_end.enter_context(temporary_folder("merge"))
+        copy = SqliteDatabase(folder / path.name)
         at_end.callback(copy.close)
         with _named(copy, path):
             sqlite_file.check(path)
-            with sqlite_file.clear_errors(path):
+            with sqlite_file.ClearErrors(path):
                 sqlite_file.copy(path, folder / path.name)
             copy.open()
         yield at_end.enter_context(copy.read()), path.name
+
+
+@contextmanager
+def _snapshot_of_database(url: str, into: Database) -> Iterator[tuple[Connection, str]]:
+    """What is merged of a database, in a file: then the transaction that takes it over waits for no network."""
+    other = PostgresqlDatabase(url)
+    if other.name == into.name:
+        raise InvalidInputError(f"{other.name} cannot be merged with itself; name another store")
+    version = other.stored_version()
+    if version is None:
+        raise NotFoundError(f"there is no store in {other.name}; its database is empty")
+    if migrate.needs_upgrade(version, other.name):
+        raise StoreError(f"{other.name} is of an earlier version; run: leti-opt store info, which upgrades it")
+    with ExitStack() as at_end:
+        folder = at_end.enter_context(temporary_folder("merge"))
+        copy = SqliteDatabase(folder / "copy.db")
+        at_end.callback(copy.close)
+
+        def take() -> None:
+            with other.read() as source, copy.write() as target:
+                merge(target, source, other.url.database)
+
+        try:
+            other.patiently(take)
+        finally:
+            other.close()
+        yield at_end.enter_context(copy.read()), other.url.database
 
 
 def merge(target: Connection, source: Connection, name: str) -> MergeCounts:

@@ -16,15 +16,19 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _one_at_a_time = threading.Lock()
 
 
+_IS_THERE = {
+    "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'",
+    "postgresql": "SELECT to_regclass('alembic_version') IS NOT NULL",
+}
+
+
 def stored_version(connection: Connection, name: str) -> str:
     """Schema version of an open store.
 
     Raises:
         ForeignStoreError: it has no version, so it is none of ours.
     """
-    found = connection.execute(
-        text("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'")
-    ).scalar_one()
+    found = connection.execute(text(_IS_THERE[connection.dialect.name])).scalar_one()
     version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if found else None
     if version is None:
         raise ForeignStoreError(f"{name} has no schema version, so it is no store of leti_opt; name another file")

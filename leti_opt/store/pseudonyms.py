@@ -14,7 +14,7 @@ import platform
 import re
 import secrets
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +22,17 @@ from sqlalchemy import Connection, select
 
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.errors import StoreError
-from leti_opt.store.exchange import place_of
+from leti_opt.store.exchange import identity_of, place_of
 from leti_opt.store.schema import device_uris, epochs
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _KEY_BYTES = 32
-_FREE_TEXT = ("name", "system_build", "driver", "failure_reason", "metrics", "source", "hardware", "runtime", "runner")
+OF_ROWS = ("name", "failure_reason", "metrics", "source")
+"""Columns of free text of which every row has its own."""
+_OF_PLACES = ("system_build", "driver", "hardware", "runtime", "runner")
+_FREE_TEXT = (*OF_ROWS, *_OF_PLACES)
 _URI = re.compile(r"\b(android|cuda):([^\s/?'\"]+)")
 _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}:\d+\b")
 _PATH = re.compile(r"(?<![\w./\\])(?:[A-Za-z]:|~)?(?:[\\/][^\s\\/:\"'<>|,;()]+){2,}")
@@ -54,7 +57,7 @@ class Pseudonyms:
         self._key = key
         own = sorted({str(folder) for folder in folders if len(folder.parts) > 1}, key=len, reverse=True)
         self._folders = re.compile("|".join(rf"{re.escape(folder)}(?=[\\/])" for folder in own)) if own else None
-        known = sorted({name for name in names if name}, key=lambda name: (-len(name), name))
+        self._known = known = sorted({name for name in names if name}, key=lambda name: (-len(name), name))
         self._names = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in known)) if known else None
 
     def unit(self, name: str) -> str:
@@ -63,12 +66,17 @@ class Pseudonyms:
 
     def text(self, text: str) -> str:
         """Free text without known names, device addresses, and folders before a file's name."""
-        if self._names is not None:
+        # Most texts hold none of all this, and to see that they don't is much quicker than to look for a pattern.
+        if self._names is not None and any(name in text for name in self._known):
             text = self._names.sub(lambda found: self.unit(found[0]), text)
-        if self._folders is not None:
+        if self._folders is not None and ("/" in text or "\\" in text):
             text = self._folders.sub("~", text)
-        text = _URI.sub(lambda found: f"{found[1]}:{self._once(found[2])}", text)
-        text = _ADDRESS.sub(lambda found: self.unit(found[0]), text)
+        if "android:" in text or "cuda:" in text:
+            text = _URI.sub(lambda found: f"{found[1]}:{self._once(found[2])}", text)
+        if ":" in text and text.count(".") >= 3:
+            text = _ADDRESS.sub(lambda found: self.unit(found[0]), text)
+        if "/" not in text and "\\" not in text:
+            return text
         text = _PATH.sub(lambda found: found[0] if found[0].startswith(_SYSTEM) else _file_name(found[0]), text)
         return _RELATIVE.sub(lambda found: _file_name(found[0]), text)
 
@@ -100,14 +108,21 @@ class Pseudonyms:
             hidden[column] = pd.Series(values, index=rows.index, dtype=rows[column].dtype)
         return hidden
 
-    def _place(self, row: dict[str, Any]) -> dict[str, str]:
+    def story(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        """What rows tell of their device and epoch, as :meth:`table` would have it; absent stays absent."""
+        texts = {name: self.text(told[name]) for name in _OF_PLACES if name in told}
+        unit = {"unit": self.unit(told["unit"])} if "unit" in told else {}
+        return {**told, **texts, **unit, **self._place(told)}
+
+    def _place(self, row: Mapping[str, Any]) -> dict[str, str]:
         """What a row says of its device and epoch; a failure may have neither."""
-        if not isinstance(row["device_digest"], str):
+        if not isinstance(row.get("device_digest"), str):
             return {}
-        identity, epoch = place_of(row)
-        safe = self.identity(identity)
+        safe = self.identity(identity_of(row))
         told = {"device": safe.name, "device_digest": safe.digest, "options": json.dumps(safe.options)}
-        return told | ({"epoch_digest": self.epoch(epoch).digest} if isinstance(row["epoch_digest"], str) else {})
+        if not isinstance(row.get("epoch_digest"), str):
+            return told
+        return told | {"epoch_digest": self.epoch(place_of(row)[1]).digest}
 
     def _group(self, name: str) -> str:
         """A group of epochs is named after a digest into which the unit's serial went."""

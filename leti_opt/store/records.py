@@ -8,8 +8,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
+from leti_opt.device.measurement import Measurement
+from leti_opt.device.model import MeasurableModel
 
 FailureStage = Literal["build", "load", "run"]
+ModelRole = Literal["canary", "block"]
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,77 @@ class EvaluationRecord:
 
 
 @dataclass(frozen=True)
+class StoredResult:
+    """What a replayed or simulated device gave for one network: a measurement, or the reason why it cannot run it.
+
+    Args:
+        model: the network.
+        measurement: its figures; None where there is a failure.
+        alias: the cell, where there is one.
+        flops: operations of one run (2 x multiply-accumulates).
+        parameters: trainable ones.
+        failure: why it cannot run, in one line; None where there is a measurement.
+        device: where it failed; a measurement has its own.
+        epoch: the device's epoch when it failed.
+        failed_at: when; None for now.
+    """
+
+    model: MeasurableModel
+    measurement: Measurement | None = None
+    alias: CellAlias | None = None
+    flops: int | None = None
+    parameters: int | None = None
+    failure: str | None = None
+    device: DeviceIdentity | None = None
+    epoch: DeviceEpoch | None = None
+    failed_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who works on something.
+
+    Args:
+        key: what is worked on.
+        owner: who does.
+        expires_at: when it ends unless it is renewed, by the clock of the database server where there is one.
+    """
+
+    key: str
+    owner: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class CampaignRecord:
+    """A campaign: its id in the store, what people call it, its settings, and when it was first opened."""
+
+    id: int
+    name: str
+    settings: Mapping[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class EventRecord:
+    """One entry of a campaign's journal.
+
+    Args:
+        id: grows with every entry of the store.
+        at: when, by the clock of the host that wrote it.
+        kind: one word.
+        text: one line.
+        device: where; empty where no device was involved.
+    """
+
+    id: int
+    at: datetime
+    kind: str
+    text: str
+    device: str = ""
+
+
+@dataclass(frozen=True)
 class DeviceSummary:
     """What a store holds of one device."""
 
@@ -178,7 +252,11 @@ class DeviceSummary:
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What a store holds, in numbers. ``size_bytes`` counts the file and its write-ahead log."""
+    """What a store holds, in numbers.
+
+    ``size_bytes`` counts the file and its write-ahead log, or the whole database on a server. ``url`` is without the
+    password.
+    """
 
     url: str
     schema_version: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, CursorResult, Select, Table, bindparam, insert, select, update
 
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.device.model import MeasurableModel
@@ -46,8 +46,26 @@ def add_model(
 ) -> int:
     """Id of a model. What an earlier call did not know is filled in; nothing is overwritten."""
     found = connection.execute(_MODEL, {"wanted": model.key}).first()
+    known = model_facts(model, flops, parameters, role)
+    if found is None:
+        return _inserted(connection, models, model_names(model) | known)
+    fresh = {name: value for name, value in known.items() if value is not None and found._mapping[name] is None}
+    if fresh:
+        connection.execute(update(models).where(models.c.id == found.id).values(fresh))
+    return int(found.id)
+
+
+def model_names(model: MeasurableModel) -> dict[str, str]:
+    """What a model always has, as columns."""
+    return {"key": model.key, "name": model.name, "renderer": model.renderer, "precision": model.precision}
+
+
+def model_facts(
+    model: MeasurableModel, flops: int | None, parameters: int | None, role: str | None = None
+) -> dict[str, Any]:
+    """What may be known of a model or not, as columns."""
     graph = model.layer_graph
-    known: dict[str, Any] = {
+    return {
         "batch_size": None if graph is None else graph.batch_size,
         "input_shape": None if graph is None else canonical_json(list(graph.input_shape), "input_shape"),
         "layer_graph_digest": None if graph is None else graph.digest,
@@ -57,13 +75,6 @@ def add_model(
         "path": None if model.path is None else str(model.path),
         "file_sha256": model.file_sha256 or None,
     }
-    if found is None:
-        named = {"key": model.key, "name": model.name, "renderer": model.renderer, "precision": model.precision}
-        return _inserted(connection, models, named | known)
-    fresh = {name: value for name, value in known.items() if value is not None and found._mapping[name] is None}
-    if fresh:
-        connection.execute(update(models).where(models.c.id == found.id).values(fresh))
-    return int(found.id)
 
 
 def load_model(connection: Connection, key: str) -> ModelRecord | None:
@@ -94,10 +105,30 @@ def add_alias(connection: Connection, alias: CellAlias, model: int) -> None:
     if found is None:
         _inserted(connection, aliases, {**alias_values(alias), "model_id": model})
     elif found.model_id != model:
-        raise StoreError(
-            f"the cell {alias.cell} with network {alias.network_digest[:12]} and renderer {alias.renderer} was stored "
-            f"as another model ({found.key}); the code that builds it has changed: use a new store, or undo the change"
-        )
+        raise other_model(alias, found.key)
+
+
+def other_model(alias: CellAlias, key: str) -> StoreError:
+    """What to say of a cell that stands for another model already."""
+    return StoreError(
+        f"the cell {alias.cell} with network {alias.network_digest[:12]} and renderer {alias.renderer} was stored "
+        f"as another model ({key}); the code that builds it has changed: use a new store, or undo the change"
+    )
+
+
+def add_model_with_alias(connection: Connection, model: MeasurableModel, alias: CellAlias) -> None:
+    """Let a cell stand for a model, which need not be known."""
+    add_alias(connection, alias, add_model(connection, model))
+
+
+def load_aliases(connection: Connection, graph_hash: str | None, model_key: str | None) -> list[CellAlias]:
+    """Cells in order of adding, with this hash and of this model where they are given."""
+    query: Select[Any] = select(*(aliases.c[name] for name in ALIAS_COLUMNS))
+    if graph_hash is not None:
+        query = query.where(aliases.c.graph_hash == graph_hash)
+    if model_key is not None:
+        query = query.join(models).where(models.c.key == model_key)
+    return [CellAlias(*row) for row in connection.execute(query.order_by(aliases.c.id))]
 
 
 def resolve(connection: Connection, alias: CellAlias) -> str | None:
@@ -136,6 +167,18 @@ def add_epoch(connection: Connection, device: int, epoch: DeviceEpoch) -> int:
         return int(found)
     fields = {"system_build": epoch.system_build, "driver": epoch.driver, "unit": epoch.unit}
     return _inserted(connection, epochs, {"device_id": device, "digest": epoch.digest, **fields})
+
+
+def add_once(connection: Connection, table: Table, values: dict[str, Any]) -> int:
+    """Id of the row with exactly these values, inserted now or before.
+
+    For rows that nothing but all of their columns together identifies: a call that is made again after the connection
+    broke at its very end doubles none.
+    """
+    # Absent values are compared apart: PostgreSQL uses no index for "is not distinct from".
+    equal = (table.c[name].is_(None) if value is None else table.c[name] == value for name, value in values.items())
+    found = connection.execute(select(table.c.id).where(*equal)).scalar()
+    return _inserted(connection, table, values) if found is None else int(found)
 
 
 def inserted_id(result: CursorResult[*tuple[Any, ...]]) -> int:

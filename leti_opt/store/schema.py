@@ -33,7 +33,7 @@ from sqlalchemy.dialects import sqlite
 SQLITE = sqlite.dialect()
 """How SQL is written for SQLite."""
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest schema version; migrations are numbered upwards from 0001."""
 
 
@@ -106,7 +106,8 @@ models = Table(
     _text("path", nullable=True),
     _text("file_sha256", nullable=True),
 )
-"""``role`` is ``canary`` for the network that only watches its device; ``path`` is a user's file."""
+"""``role`` is ``canary`` for the network that only watches its device, ``block`` for a part of a network, measured for
+a lookup table, and NULL for results; ``path`` is a user's file."""
 
 # What the digests in aliases stand for, so that a cell's network can be built again from the store alone.
 networks = Table(
@@ -129,6 +130,8 @@ aliases = Table(
     _to("model"),
     UniqueConstraint("graph_hash", "network_digest", "renderer", "cell"),
     Index(None, "model_id"),
+    # All cells of a network are read off this one.
+    Index("ix_aliases_standing", "network_digest", "renderer", "model_id", "graph_hash"),
 )
 
 devices = Table(
@@ -181,6 +184,8 @@ device_uris = Table(
     Column("last_seen", UtcDateTime, nullable=False),
 )
 
+_JUDGED = ("status", "count", "mean_ms", "std_ms", "relative_error", "runs_per_sample", "mean_error_ms")
+
 measurements = Table(
     "measurements",
     metadata,
@@ -205,7 +210,8 @@ measurements = Table(
     _double("relative_error"),
     _text("source", nullable=True),
     Index(None, "model_id", "epoch_id"),
-    Index(None, "epoch_id"),
+    # Whether every measurement of an epoch answers a protocol is read off this index alone.
+    Index("ix_measurements_standing", "epoch_id", "model_id", *_JUDGED),
 )
 
 attempts = Table(
@@ -309,4 +315,36 @@ evaluations = Table(
     Column("losses", JSON, nullable=False),
     _text("status"),
     Column("told_at", UtcDateTime, nullable=False),
+)
+
+# Who works on what, for some time: several hosts share the work so.
+claims = Table(
+    "claims",
+    metadata,
+    Column("key", Text, primary_key=True),
+    _text("owner"),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index(None, "owner"),
+)
+
+campaigns = Table(
+    "campaigns",
+    metadata,
+    _id(),
+    Column("digest", String(64), nullable=False, unique=True),
+    _text("name"),
+    Column("settings", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+campaign_events = Table(
+    "campaign_events",
+    metadata,
+    _id(),
+    _to("campaign"),
+    Column("at", UtcDateTime, nullable=False),
+    _text("kind"),
+    _text("device", nullable=True),
+    _text("text"),
+    Index(None, "campaign_id", "at"),
 )

@@ -7,9 +7,10 @@ import os
 import sqlite3
 import stat
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
+from types import TracebackType
 
 from sqlalchemy.exc import DBAPIError
 
@@ -46,8 +47,8 @@ def parse_url(url: str | Path) -> Path | None:
     if separator:
         if scheme != "sqlite" or not rest.startswith("/"):
             raise StoreError(
-                f"{text!r} cannot be a store: only SQLite files are supported by this version; "
-                "write a path or sqlite:///PATH"
+                f"{_without_password(text)!r} cannot be a store: only SQLite files and PostgreSQL databases can; "
+                "write a path, sqlite:///PATH or postgresql://user:password@host:port/name"
             )
         text = rest[1:]
     if not text:
@@ -57,10 +58,18 @@ def parse_url(url: str | Path) -> Path | None:
     return Path(text).expanduser().resolve()
 
 
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
 def connect(path: Path | None) -> sqlite3.Connection:
     """Open a checked file, or a database in memory. Transactions are begun by hand; threads take turns by a lock."""
+    # Nobody can change what is on read-only media, so SQLite needs no files beside it there.
+    fixed = path is not None and is_on_read_only_media(path)
     connection = sqlite3.connect(
-        ":memory:" if path is None else path,
+        ":memory:" if path is None else f"{path.as_uri()}?immutable=1" if fixed else path,
+        uri=fixed,
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
         check_same_thread=False,
@@ -82,7 +91,7 @@ def check(path: Path) -> bool:
     Only the header is read: SQLite never opens a file that is not ours.
 
     Raises:
-        StoreError: it is a folder, cannot be written, or its folder does not exist.
+        StoreError: it is a folder, cannot be written though its media can, or its folder does not exist.
         ForeignStoreError: it is no store of ours.
         CorruptStoreError: its header or its size is damaged.
     """
@@ -99,10 +108,21 @@ def check(path: Path) -> bool:
     if not stat.S_ISREG(mode):
         raise StoreError(f"{path} is no regular file; {_ANOTHER}")
     _check_header(path)
+    if is_on_read_only_media(path):
+        _check_no_log(path)
+        return True
     if not _writable(path, mode):
         raise StoreError(f"{path} is read-only; run: chmod u+w {path}")
     _check_folder(path)
     return True
+
+
+def is_on_read_only_media(path: Path) -> bool:
+    """Whether a file is there and nobody at all can write it, since its file system was mounted so."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def check_content(connection: sqlite3.Connection, path: Path) -> None:
@@ -166,21 +186,30 @@ def copy(path: Path, target: Path) -> None:
         source.backup(written)
 
 
-@contextmanager
-def clear_errors(name: object) -> Iterator[None]:
-    """Turn SQLite's errors into ours."""
-    try:
-        yield
-    except DBAPIError as error:
-        if isinstance(error.orig, sqlite3.Error):
-            raise _translated(error.orig, name) from error
-        raise
-    except sqlite3.Error as error:
-        raise _translated(error, name) from error
-    except UnicodeEncodeError as error:
-        raise InvalidInputError(f"{error.object!r} cannot be stored: it is no valid Unicode text") from error
-    except OverflowError as error:
-        raise InvalidInputError(f"a number is too large to be stored: {error}") from error
+class ClearErrors:
+    """Turns SQLite's errors into ours. Every look-up goes through one, so it is no generator, and is used many times.
+
+    Args:
+        name: what messages call the store.
+    """
+
+    def __init__(self, name: object) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            if isinstance(cause, sqlite3.Error):
+                raise _translated(cause, self.name) from error
+            if isinstance(error, UnicodeEncodeError):
+                raise InvalidInputError(f"{error.object!r} cannot be stored: it is no valid Unicode text") from error
+            if isinstance(error, OverflowError):
+                raise InvalidInputError(f"a number is too large to be stored: {error}") from error
 
 
 def _translated(error: sqlite3.Error, name: object) -> StoreError:
@@ -265,6 +294,12 @@ def _check_no_leftover(path: Path) -> None:
     log = Path(f"{path}-wal")
     if _size(log) and not path.exists():
         raise StoreError(f"{log} is left over from a store that is gone; move it away, or {_ANOTHER}")
+
+
+def _check_no_log(path: Path) -> None:
+    """What a store's log holds is not read where it cannot be played back."""
+    if _size(Path(f"{path}-wal")):
+        raise StoreError(f"{path} was copied while it was in use; run: cp {path}* to a place that can be written")
 
 
 def _place(temporary: Path, path: Path) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
-from sqlalchemy import Connection, case, distinct, func, select, text
+from sqlalchemy import Connection, case, distinct, func, select
 
 from leti_opt.store import migrate, registry, schema
 from leti_opt.store.records import DeviceSummary, StoreInfo
 from leti_opt.store.schema import devices, epochs, measurements, models
 
 
-def summarize(connection: Connection, url: str, path: Path | None) -> StoreInfo:
+def summarize(connection: Connection, url: str, size_bytes: Callable[[Connection], int]) -> StoreInfo:
     """Count everything."""
     counted = ("models", "aliases", "measurements", "failures", "scores", "searches", "evaluations")
     counts = {
@@ -25,19 +25,11 @@ def summarize(connection: Connection, url: str, path: Path | None) -> StoreInfo:
     return StoreInfo(
         url=url,
         schema_version=migrate.stored_version(connection, url),
-        size_bytes=_size_bytes(connection, path),
+        size_bytes=size_bytes(connection),
         unstable=connection.execute(unstable).scalar_one(),
         devices=tuple(_devices(connection)),
         **counts,
     )
-
-
-def _size_bytes(connection: Connection, path: Path | None) -> int:
-    if path is None:
-        pages = connection.execute(text("PRAGMA page_count")).scalar_one()
-        return int(pages) * int(connection.execute(text("PRAGMA page_size")).scalar_one())
-    log = Path(f"{path}-wal")
-    return path.stat().st_size + (log.stat().st_size if log.exists() else 0)
 
 
 def _devices(connection: Connection) -> list[DeviceSummary]:

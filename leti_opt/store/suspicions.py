@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, insert, select
+from sqlalchemy import Connection, Select, exists, func, insert, select
 
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.store.schema import devices, epochs, measurements, models, suspicions
 
 IS_SUSPECT = exists().where(suspicions.c.measurement_id == measurements.c.id)
 """Whether a measurement was withdrawn."""
+_IS_CANARY = func.coalesce(models.c.role, "") == "canary"
 
 
 def add(
@@ -22,12 +23,20 @@ def add(
     reason: str,
     found_at: datetime,
 ) -> list[str]:
-    """Withdraw what ended after a moment. Returns the models' keys, in order of measurement."""
-    rows = [row for row in connection.execute(_unsuspected(identity, epoch)) if _seconds_after(row, since) > 0]
-    if rows:
+    """Withdraw what ended after a moment. Returns the models' keys, in order of measurement.
+
+    The same call again, with its ``found_at``, answers the same.
+    """
+    by_this_call = (suspicions.c.found_at == found_at) & (suspicions.c.reason == reason)
+    done = {row.measurement_id for row in connection.execute(select(suspicions.c.measurement_id).where(by_this_call))}
+    # Canaries are no result of anybody's, so none is withdrawn.
+    open_ones = _measured(identity, epoch).where(~IS_SUSPECT.where(~by_this_call), ~_IS_CANARY)
+    rows = [row for row in connection.execute(open_ones) if _seconds_after(row, since) > 0]
+    fresh = [row for row in rows if row.id not in done]
+    if fresh:
         connection.execute(
             insert(suspicions),
-            [{"measurement_id": row.id, "reason": reason, "found_at": found_at} for row in rows],
+            [{"measurement_id": row.id, "reason": reason, "found_at": found_at} for row in fresh],
         )
     return list(dict.fromkeys(row.key for row in rows))
 
@@ -46,11 +55,6 @@ def open_keys(connection: Connection, identity: DeviceIdentity, epoch: DeviceEpo
     stands = {row.key for row in connection.execute(of_device.where(~IS_SUSPECT))}
     withdrawn = (row.key for row in connection.execute(of_device.where(IS_SUSPECT)))
     return [key for key in dict.fromkeys(withdrawn) if key not in stands]
-
-
-def _unsuspected(identity: DeviceIdentity, epoch: DeviceEpoch) -> Select[Any]:
-    """Canaries are no result of anybody's, so none is withdrawn."""
-    return _measured(identity, epoch).where(~IS_SUSPECT, models.c.role.is_(None))
 
 
 def _measured(identity: DeviceIdentity, epoch: DeviceEpoch) -> Select[Any]:

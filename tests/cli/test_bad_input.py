@@ -170,7 +170,9 @@ def test_store_info_refuses_a_foreign_file_with_code_4(folder: Path) -> None:
 
 
 def test_another_kind_of_database_is_refused_with_code_4(folder: Path) -> None:
-    assert "only SQLite files are supported" in refusal(*MEASURE, "--store", "postgresql://host/db", code=4)
+    told = refusal(*MEASURE, "--store", "mysql://ada:secret@host/db", code=4)
+    assert "only SQLite files and PostgreSQL databases" in told
+    assert "secret" not in told
     assert content(folder) == {}
 
 

@@ -12,6 +12,7 @@ from leti_opt.device.device import DeviceEpoch
 from leti_opt.device.run_batch import RunBatch
 from leti_opt.errors import InvalidInputError, NotFoundError, StoreError
 from leti_opt.store import EpochLink, EvaluationRecord, LatencyStore, ScoreRecord
+from tests.contracts.shared_store_contract import SharedStoreContract
 from tests.store.samples import (
     DEVICE,
     EPOCH,
@@ -358,5 +359,7 @@ class FrameContract:
         assert (summary.name, summary.epochs, summary.measurements) == (DEVICE.name, 2, 2)
 
 
-class StoreContract(MeasurementContract, EpochContract, LookupContract, JournalContract, FrameContract):
+class StoreContract(
+    MeasurementContract, EpochContract, LookupContract, JournalContract, FrameContract, SharedStoreContract
+):
     """Everything together."""

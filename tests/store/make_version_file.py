@@ -61,6 +61,7 @@ def fill(store: LatencyStore) -> None:
     for evaluation in EVALUATIONS:
         store.add_evaluation(search, evaluation)
     fill_second_version(store)
+    fill_third_version(store)
 
 
 def fill_second_version(store: LatencyStore) -> None:
@@ -71,6 +72,14 @@ def fill_second_version(store: LatencyStore) -> None:
     store.add(model(7), UNCHECKED)
     store.add_network("net", NETWORK)
     store.set_panel(DEVICE, "net", ["key-0", "key-1"])
+
+
+def fill_third_version(store: LatencyStore) -> None:
+    """What version 0003 brought."""
+    store.claim(["key-0", "key-1"], "a host", 60.0)
+    campaign = store.open_campaign("dataset", SETTINGS)
+    store.add_event(campaign, "started", "1 device", "host-cpu")
+    store.add_event(campaign, "ended", "7 networks")
 
 
 def main() -> None:

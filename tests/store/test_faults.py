@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from leti_opt.errors import (
     StoreVersionError,
 )
 from leti_opt.store import LatencyStore, sqlite_file
+from tests.store.make_version_file import VERSIONS
 from tests.store.samples import DEVICE, alias, measurement, model
 
 ROOT = Path(__file__).parents[2]
@@ -102,16 +104,17 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://host/db", "mysql://x", "http://x/latency.db", "sqlite://relative.db", "", "a\0b"]
+    "url", ["postgresql:/host/db", "mysql://x", "http://x/latency.db", "sqlite://relative.db", "", "a\0b"]
 )
 def test_other_kinds_of_store_are_refused(url: str) -> None:
     with pytest.raises(StoreError):
         LatencyStore(url)
 
 
-def test_another_database_is_told_what_this_version_supports() -> None:
-    with pytest.raises(StoreError, match="only SQLite files are supported by this version"):
-        LatencyStore("postgresql://host/db")
+def test_another_database_is_told_what_can_be_a_store_without_its_password() -> None:
+    with pytest.raises(StoreError, match=r"'mysql://host/db'.*only SQLite files and PostgreSQL") as raised:
+        LatencyStore("mysql://ada:secret@host/db")
+    assert "secret" not in str(raised.value)
 
 
 def test_a_read_only_file_is_refused_even_to_root(tmp_path: Path) -> None:
@@ -270,6 +273,52 @@ def test_a_disk_that_is_really_full_keeps_every_row_that_was_added(tmp_path: Pat
     with LatencyStore(kept / "latency.db") as store:
         assert all(store.find(f"key-{n}", DEVICE) == [measurement(n, runs=300)] for n in range(added))
         assert store.info().measurements == added
+
+
+READ_FROM_MEDIA = """
+import sys
+from leti_opt.errors import StoreError
+from leti_opt.store import LatencyStore
+from tests.store.samples import DEVICE, measurement, model
+with LatencyStore(sys.argv[1]) as store, LatencyStore(":memory:") as other:
+    assert store.find("key-0", DEVICE) == [measurement(0, runs=100)]
+    assert store.info().measurements == len(store.to_frame()) == 30
+    assert other.merge(sys.argv[1]).measurements == 30
+    try:
+        store.add(model(99), measurement(99))
+    except StoreError as error:
+        print("refused:", error)
+    assert store.find("key-99", DEVICE) == []
+"""
+
+
+@pytest.mark.parametrize("content", ["closed", "with a log", "older"])
+def test_a_store_on_read_only_media_is_read(tmp_path: Path, content: str) -> None:
+    """A file system of its own, mounted read-only, in a mount namespace that ends with the process."""
+    path = filled(tmp_path / "latency.db")
+    if content == "with a log":
+        Path(f"{path}-wal").write_bytes(b"frames that nobody played back")
+    if content == "older":
+        shutil.copy(VERSIONS / "0001.db", path)
+    (tmp_path / "disk").mkdir()
+    script = (
+        'mount -t tmpfs leti "$1/disk" && cp "$1"/latency.db* "$1/disk" && mount -o remount,ro "$1/disk" '
+        '&& "$2" -c "$3" "$1/disk/latency.db" && ls "$1/disk"'
+    )
+    command = ["unshare", "-m", "sh", "-c", script, "sh", str(tmp_path), sys.executable, READ_FROM_MEDIA]
+    try:
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    except FileNotFoundError:
+        pytest.skip("unshare is missing")
+    if "mount:" in result.stderr or "unshare:" in result.stderr:
+        pytest.skip(f"no file system of one's own: {result.stderr.splitlines()[0]}")
+    if content == "closed":
+        assert result.returncode == 0, result.stderr
+        refused, listed = result.stdout.splitlines()
+        assert "cannot be written" in refused
+        assert listed == "latency.db"
+    else:
+        assert {"with a log": "in use; run: cp", "older": "earlier version and on read-only"}[content] in result.stderr
 
 
 def test_a_store_that_stays_locked_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

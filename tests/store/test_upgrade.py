@@ -98,6 +98,13 @@ def test_a_stored_version_opens_with_all_its_content_and_is_brought_to_the_newes
         assert (row["flops"], row["parameters"], row["input_shape"]) == (1234, 56, "[8,8,3]")
         store.add(model(9), measurement(9))
         assert store.find("key-9", DEVICE) == [measurement(9)]
+        is_third = stored.stem >= "0003"
+        assert [(claim.key, claim.owner) for claim in store.claims()] == (
+            [("key-0", "a host"), ("key-1", "a host")] if is_third else []
+        )
+        assert store.claim(["key-9"], "another host", 60) == ["key-9"]
+        events = store.events(store.open_campaign("dataset", SETTINGS))
+        assert [event.kind for event in events] == (["started", "ended"] if is_third else [])
     assert version_of(path) == schema.HEAD
 
 

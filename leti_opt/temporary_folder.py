@@ -1,0 +1,89 @@
+"""Folders that end with their process: what a killed one left behind is removed by the next."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+_LOCK = "lock"
+
+
+@contextmanager
+def temporary_folder(purpose: str) -> Iterator[Path]:
+    """A folder in the system's place for temporary files, for as long as the context.
+
+    Args:
+        purpose: the beginning of its name.
+
+    Raises:
+        OSError: it cannot be made.
+
+    >>> with temporary_folder("doctest") as folder:
+    ...     (folder / "model.tflite").write_bytes(b"1")
+    ...     folder.exists()
+    1
+    True
+    >>> folder.exists()
+    False
+    """
+    folder, lock = own_folder(Path(tempfile.gettempdir()) / f"leti-opt-{os.getuid()}", f"{purpose}-")
+    try:
+        yield folder
+    finally:
+        remove_folder(folder, lock, os.getpid())
+
+
+def own_folder(parent: Path, prefix: str) -> tuple[Path, IO[bytes]]:
+    """A new locked folder; those of this prefix that no process locks any more are removed.
+
+    Args:
+        parent: made if absent; nobody else can look into it.
+        prefix: the beginning of the folder's name.
+
+    Returns:
+        The folder, and the lock that the process keeps. The folder holds files only.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in parent.glob(f"{prefix}*"):
+        _remove_if_left(left)
+    own = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    new = own / f"new {_LOCK}"
+    lock = new.open("wb")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    new.rename(own / _LOCK)  # only now may others look whether it is locked
+    return own, lock
+
+
+def remove_folder(folder: Path, lock: IO[bytes], owner: int) -> None:
+    """Remove an own folder, unless this is a forked child of the process that made it."""
+    try:
+        if owner == os.getpid():
+            _empty(folder)
+    finally:
+        lock.close()
+
+
+def _remove_if_left(folder: Path) -> None:
+    # A folder without a lock is being made or removed at this moment.
+    # Another user's is none of ours.
+    with suppress(FileNotFoundError, PermissionError), (folder / _LOCK).open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        _empty(folder)
+
+
+def _empty(folder: Path) -> None:
+    with suppress(FileNotFoundError):  # it may be gone already, with all around it
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == _LOCK):
+            file.unlink(missing_ok=True)
+        folder.rmdir()

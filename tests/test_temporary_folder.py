@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from leti_opt.temporary_folder import temporary_folder
+
+HOLDER = """
+import sys, time
+from leti_opt.temporary_folder import temporary_folder
+with temporary_folder("model") as folder:
+    (folder / "model.tflite").write_bytes(b"x")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return tmp_path
+
+
+def holder() -> tuple[subprocess.Popen[str], Path]:
+    process = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_what_a_killed_process_left_behind_is_removed_by_the_next() -> None:
+    process, left = holder()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert (left / "model.tflite").exists(), "it was killed while it had the folder"
+    with temporary_folder("model") as own:
+        assert not left.exists()
+        assert own.exists()
+
+
+def test_a_folder_that_a_living_process_has_stays() -> None:
+    process, theirs = holder()
+    try:
+        with temporary_folder("model") as own:
+            assert (theirs / "model.tflite").exists()
+            assert own != theirs
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_folder_ends_with_its_context_also_by_an_error(place: Path) -> None:
+    with pytest.raises(KeyError), temporary_folder("model") as own:
+        raise KeyError
+    assert not own.exists()
+    assert [file for file in place.rglob("*") if file.is_file()] == []
+
+
+def test_a_forked_child_that_leaves_the_context_removes_nothing() -> None:
+    with temporary_folder("model") as own:
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert own.exists()
+
+
+def test_nobody_else_can_look_into_it() -> None:
+    with temporary_folder("model") as own:
+        assert own.parent.stat().st_mode & 0o077 == 0
