@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import struct
+import time
 from asyncio import IncompleteReadError, StreamReader, StreamWriter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -30,6 +32,19 @@ class CutError(Exception):
     """A fault cuts the connection now."""
 
 
+@dataclass(frozen=True)
+class Service:
+    """One thing that a host asked for.
+
+    Args:
+        at: when, in seconds since 1970.
+        name: ``shell,v2,raw:COMMAND``, ``sync:`` and the like.
+    """
+
+    at: float
+    name: str
+
+
 class Adbd:
     """Serves hosts over TCP, one task a connection.
 
@@ -42,6 +57,8 @@ class Adbd:
     def __init__(self, userland: Userland, hook: Callable[[str, str], None]) -> None:
         self.userland = userland
         self.hook = hook
+        self.services: list[Service] = []
+        """What hosts asked for, in order."""
         self.accepted_keys: list[tuple[int, int]] = []
         self.away = False
         """While true, nobody can connect."""
@@ -54,6 +71,8 @@ class Adbd:
         if self.away:
             writer.transport.abort()
             return
+        # As a real adbd does. asyncio does so only where a socket was made with its protocol's number.
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._writers.add(writer)
         connection = _Connection(self, reader, writer)
         try:
@@ -156,7 +175,9 @@ class _Connection:
         stream = _Stream(self._next, message.first)
         self._next += 1
         self._streams[stream.local] = stream
-        task = asyncio.ensure_future(self._serve(stream, message.payload.rstrip(b"\0").decode()))
+        service = message.payload.rstrip(b"\0").decode()
+        self._adbd.services.append(Service(time.time(), service))
+        task = asyncio.ensure_future(self._serve(stream, service))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

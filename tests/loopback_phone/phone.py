@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from tests.loopback_phone.adbd import Adbd, CutError
+from tests.loopback_phone.adbd import Adbd, CutError, Service
 from tests.loopback_phone.faults import Faults
 from tests.loopback_phone.settings import PhoneSettings
 from tests.loopback_phone.userland import Userland
@@ -58,6 +58,11 @@ class LoopbackPhone:
     def log(self) -> list[dict[str, Any]]:
         """What it did: pushes, starts and ends of benchmark_model, faults."""
         return self.userland.read_log()
+
+    @property
+    def services(self) -> list[Service]:
+        """What adb servers asked it for, in order: one entry for each shell command and each transfer of files."""
+        return list(self._adbd.services)
 
     def start(self) -> LoopbackPhone:
         """Begin to listen."""

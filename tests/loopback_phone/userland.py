@@ -47,6 +47,7 @@ class Userland:
         self._struck = struck
         self._zygote: subprocess.Popen[bytes] | None = None
         self._shells: dict[int, subprocess.Popen[bytes]] = {}
+        self._written: dict[Path, str] = {}
         self._waiting = ThreadPoolExecutor(16, thread_name_prefix="phone shell")
         for folder in ("data/local/tmp", "state", "running", "proc/sys/kernel/random"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
@@ -197,21 +198,28 @@ class Userland:
         percent, charging = (5, False) if low else (settings.battery_percent, settings.charging)
         hot = looked_at and self.faults.strikes("hot")
         state = self.root / "state"
-        _write(state / "settings.json", json.dumps(asdict(settings)))
-        _write(state / "properties", "".join(f"{name}={value}\n" for name, value in settings.properties.items()))
-        _write(state / "dumpsys_battery", _battery(percent, 48.5 if hot else settings.battery_c, charging))
-        _write(
+        self._write(state / "settings.json", json.dumps(asdict(settings)))
+        self._write(state / "properties", "".join(f"{name}={value}\n" for name, value in settings.properties.items()))
+        self._write(state / "dumpsys_battery", _battery(percent, 48.5 if hot else settings.battery_c, charging))
+        self._write(
             state / "dumpsys_thermalservice", f"IsStatusOverride: false\nThermal Status: {settings.thermal_status}\n"
         )
-        _write(state / "dumpsys_power", "POWER MANAGER (dumpsys power)\nDisplay Power: state=OFF\n")
-        _write(state / "dumpsys_SurfaceFlinger", f"Build configuration: loopback\nGLES: {settings.gles}\n")
-        uptime_s = time.time() - self._booted_at
-        _write(self.root / "proc/uptime", f"{uptime_s:.2f} {uptime_s:.2f}\n")
+        self._write(state / "dumpsys_power", "POWER MANAGER (dumpsys power)\nDisplay Power: state=OFF\n")
+        self._write(state / "dumpsys_SurfaceFlinger", f"Build configuration: loopback\nGLES: {settings.gles}\n")
+        if "uptime" in command:
+            uptime_s = time.time() - self._booted_at
+            self._write(self.root / "proc/uptime", f"{uptime_s:.2f} {uptime_s:.2f}\n")
         for name, fault in (("full", "storage_full"), ("read_only", "read_only")):
             if self.faults.is_on(fault):
                 (state / name).touch()
             else:
                 (state / name).unlink(missing_ok=True)
+
+    def _write(self, path: Path, text: str) -> None:
+        """Write a file unless it is as it was written last: a phone that is asked often would answer late."""
+        if self._written.get(path) != text:
+            _write(path, text)
+            self._written[path] = text
 
     def _write_cores(self) -> None:
         for cores, max_khz in CORES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 
 
@@ -13,6 +14,9 @@ class AdbRefusalError(Exception):
 class Wire:
     """One connection, with a deadline over everything that is read and sent.
 
+    The server sends its answers in small pieces. Each is acknowledged at once: a piece that waits for the
+    acknowledgement of the one before it would cost a delay of 40 ms.
+
     Args:
         connected: the socket.
         deadline: on :func:`time.monotonic`'s clock.
@@ -20,6 +24,7 @@ class Wire:
 
     def __init__(self, connected: socket.socket, deadline: float) -> None:
         self._socket, self._deadline = connected, deadline
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, service: str) -> None:
         """Ask for a service.
@@ -46,6 +51,7 @@ class Wire:
         found = bytearray()
         while len(found) < count:
             self._socket.settimeout(self._left_s())
+            self._acknowledge_at_once()
             data = self._socket.recv(min(count - len(found), 1 << 20))
             if not data:
                 raise EOFError
@@ -56,6 +62,11 @@ class Wire:
         """All of the data."""
         self._socket.settimeout(self._left_s())
         self._socket.sendall(data)
+
+    def _acknowledge_at_once(self) -> None:
+        # Linux forgets the setting while it receives; other systems do not have it.
+        if sys.platform == "linux":
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _left_s(self) -> float:
         left_s = self._deadline - time.monotonic()

@@ -7,12 +7,12 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 from urllib.parse import quote
 
 from leti_opt.device.android.android_session import AndroidSession
+from leti_opt.device.android.arrival import Arrival, arrival_script, read_arrival
 from leti_opt.device.android.benchmark_model import Binary, RunOptions, Unit, check_options
 from leti_opt.device.android.benchmark_profile import METHOD
 from leti_opt.device.android.binary import FoundBinary, find_binary, install_binary
@@ -31,6 +31,8 @@ from leti_opt.network.weights_block import open_block
 if TYPE_CHECKING:
     from leti_opt.device.android.adb import AdbServer
     from leti_opt.device.operator_time import OperatorTime
+
+Result = TypeVar("Result")
 
 _LOGGER = logging.getLogger("leti_opt")
 
@@ -214,15 +216,21 @@ class AndroidDevice(Device):
             InvalidModelError: the model's file is no model.
             PhoneError: the phone cannot be reached, is busy, or lacks what it takes.
         """
-        with ExitStack() as stack:
-            self._recovering("taking the phone's lock", lambda: stack.enter_context(self.phone.held()))
-            session = AndroidSession(self, model, stack.pop_all())
+        session = AndroidSession(self, model, self._recovering("taking the phone's lock", self._arrive))
         try:
             session.place()
         except BaseException:
             session.close()
             raise
         return session
+
+    def _arrive(self) -> Arrival:
+        """Take the phone, and in the same command look whether it is as it was left."""
+        known, waited_s = self._ready_in_boot, self.phone.waited_s
+        began = self.clock()
+        text = self.phone.take(arrival_script(known) if known else "")
+        self.use.add(TRANSFER, self.clock() - began - (self.phone.waited_s - waited_s))
+        return read_arrival(text, known) if known else Arrival(same_boot=False)
 
     def make_ready(self) -> None:
         """See to it that a phone which was just found, or has restarted, is clean and has its benchmark_model."""
@@ -248,8 +256,11 @@ class AndroidDevice(Device):
                 "everything is kept; start again: its results from now on are an epoch of their own",
             )
 
-    def wait_until_fit(self) -> tuple[PhoneState, float]:
+    def wait_until_fit(self, first: PhoneState | None = None) -> tuple[PhoneState, float]:
         """Wait until the phone is cool and charged enough.
+
+        Args:
+            first: its state as it was read a moment ago; None to read it.
 
         Returns:
             Its state, and the seconds waited.
@@ -260,7 +271,7 @@ class AndroidDevice(Device):
         if self._guard is None:
             self._guard = Guard(self.phone, self._guard_settings, self.clock, self._sleep, self.phone.notify)
         with self.use.timing(COOLING):
-            return self._guard.wait()
+            return self._guard.wait(first)
 
     def contact(self) -> None:
         """Make sure that the same phone as ever answers.
@@ -313,10 +324,10 @@ class AndroidDevice(Device):
             ) from error
         return binary
 
-    def _recovering(self, step: str, action: Callable[[], object]) -> None:
+    def _recovering(self, step: str, action: Callable[[], Result]) -> Result:
         lost_s = self.phone.lost_s
         try:
-            self.phone.recovering(step, action)
+            return self.phone.recovering(step, action)
         finally:
             self.use.add(FAILING, self.phone.lost_s - lost_s)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
-from contextlib import ExitStack
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, TypeVar
 
+from leti_opt.device.android.arrival import Arrival
 from leti_opt.device.android.benchmark_model import Start, command, read_start
 from leti_opt.device.android.benchmark_profile import read_profile
 from leti_opt.device.android.health import PhoneState, state_metrics
 from leti_opt.device.android.model_files import PlacedFile
 from leti_opt.device.android.phone import REMOTE
+from leti_opt.device.android.start_script import Started, read_started, start_script
 from leti_opt.device.device import Session
 from leti_opt.device.measurement import Metric
 from leti_opt.device.model import MeasurableModel
@@ -24,6 +24,7 @@ from leti_opt.errors import (
     InfeasibleError,
     InvalidProtocolError,
     PhoneError,
+    PhoneGoneError,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ _STARTING_S = 60.0
 _HEADROOM = 4.0
 _ADB_S = 15.0
 """What adb gets on top of the deadline that the phone itself keeps."""
+_FRESH_S = 5.0
+"""A state that was read longer ago, before a large file was pushed, say, is read again."""
+_PLACINGS = 3
 
 
 class AndroidSession(Session):
@@ -45,10 +49,12 @@ class AndroidSession(Session):
     The phone may vanish and come back at any moment: what was going on is done again, within the phone's patience.
     """
 
-    def __init__(self, device: AndroidDevice, model: MeasurableModel, held: ExitStack) -> None:
+    def __init__(self, device: AndroidDevice, model: MeasurableModel, arrival: Arrival) -> None:
         self._device = device
         self._model = model
-        self._held = held
+        self._as_left = arrival.same_boot
+        self._first_state = arrival.state
+        self._arrived = device.clock()
         self._placed: PlacedFile | None = None
         self._means_ms: list[float] = []
         self._state: PhoneState | None = None
@@ -111,50 +117,42 @@ class AndroidSession(Session):
         if self._closed:
             return
         self._closed = True
-        try:
-            if self._placed is not None:
-                self._device.files.remove(self._placed)
-        except DeviceError as error:
-            # Every figure is here already. What is left on the phone is removed at its next start.
-            self._device.phone.notify(f"{error}; what is left on it goes at its next start")
-        finally:
-            self._held.close()
+        device = self._device
+        with device.use.timing(TRANSFER):
+            device.phone.release("" if self._placed is None else device.files.what_goes(self._placed))
 
     def _recovering(self, step: str, action: Callable[[], Result]) -> Result:
         phone, lost_s = self._device.phone, self._device.phone.lost_s
+
+        def in_doubt() -> Result:
+            try:
+                return action()
+            except PhoneGoneError:
+                self._as_left, self._first_state = False, None
+                raise
+
         try:
-            return phone.recovering(step, action)
+            return phone.recovering(step, in_doubt)
         finally:
             self._device.use.add(FAILING, phone.lost_s - lost_s)
 
-    def _place(self) -> None:
-        self._device.make_ready()
+    def _make_sure(self) -> None:
+        """A phone that was away may be another one, or have lost everything."""
+        if not self._as_left:
+            self._device.make_ready()
+            self._as_left = True
+
+    def _place(self) -> PlacedFile:
+        self._make_sure()
         with self._device.use.timing(TRANSFER):
             self._placed = self._device.files.place(self._model, self._device.layout)
-
-    def _ready(self) -> PlacedFile:
-        """The network, as it lies on the phone right now: a phone that was away may have lost it."""
-        if self._closed:
-            raise AttemptError("this session is over: it was closed")
-        self._device.make_ready()
-        if self._placed is None:
-            self._place()
-        assert self._placed is not None
-        try:
-            self._device.files.verify(self._placed)
-        except AttemptError:
-            self._place()
-            self._verify_again()
         return self._placed
 
-    def _verify_again(self) -> None:
-        assert self._placed is not None
-        try:
-            self._device.files.verify(self._placed)
-        except AttemptError as error:
-            raise PhoneError(
-                self._device.uri, "checking the network on the phone", str(error), f"see what else writes to {REMOTE}"
-            ) from error
+    def _wait_until_fit(self) -> None:
+        state, self._first_state = self._first_state, None
+        fresh = self._device.clock() - self._arrived <= _FRESH_S
+        self._state, waited_s = self._device.wait_until_fit(state if fresh else None)
+        self._waited_s += waited_s
 
     def _started(self, runs: int, warmup_runs: int) -> Start:
         start, _ = self._one_start(runs, warmup_runs, None)
@@ -169,34 +167,65 @@ class AndroidSession(Session):
         return read_profile(text)
 
     def _one_start(self, runs: int, warmup_runs: int, profile_file: str | None) -> tuple[Start, str]:
-        device = self._device
-        placed = self._ready()
-        self._state, waited_s = device.wait_until_fit()
-        self._waited_s += waited_s
-        assert device.binary is not None
-        words = command(
-            device.binary, device.remote_binary, placed.path, runs, warmup_runs, device.options, profile_file
-        )
-        deadline_s = self._deadline_s(runs + warmup_runs)
-        device.phone.renew(deadline_s + _ADB_S)
-        began = device.clock()
+        if self._closed:
+            raise AttemptError("this session is over: it was closed")
+        device, deadline_s = self._device, self._deadline_s(runs + warmup_runs)
+        self._make_sure()
+        if self._placed is None:
+            self._place()
+        self._wait_until_fit()
+        started, wall_s = self._begun(lambda path: self._words(path, runs, warmup_runs, profile_file), deadline_s)
         try:
-            line = _on_cores(words, device.mask, deadline_s)
-            reply = device.phone.shell(line, "measuring", deadline_s + _ADB_S, check=False, is_attempt=True)
-            wall_s = device.clock() - began
-            if wall_s >= deadline_s and reply.exit_code != 0:
+            if wall_s >= deadline_s and started.exit_code != 0:
                 raise AttemptError(f"benchmark_model on {device.uri} took longer than {deadline_s:.0f} s and was ended")
-            start = self._read(reply.stdout, reply.exit_code, runs)
+            start = self._read(started.text, started.exit_code, runs)
         except InfeasibleError:
-            device.use.add(INITIALIZATION, device.clock() - began)
+            device.use.add(INITIALIZATION, wall_s)
             raise
         except (AttemptError, DeviceError):
-            device.use.add(FAILING, device.clock() - began)
+            device.use.add(FAILING, wall_s)
             raise
         timed_s = (start.batch.count or 0) * start.batch.mean_ms / 1e3
         device.use.add(TIMED_RUNS, timed_s)
         device.use.add(INITIALIZATION, max(0.0, wall_s - timed_s))
-        return start, reply.stdout
+        return start, started.text
+
+    def _words(self, path: str, runs: int, warmup_runs: int, profile_file: str | None) -> list[str]:
+        device = self._device
+        assert device.binary is not None
+        return command(device.binary, device.remote_binary, path, runs, warmup_runs, device.options, profile_file)
+
+    def _begun(self, words: Callable[[str], list[str]], deadline_s: float) -> tuple[Started, float]:
+        """Run the program, on a network that is there to the byte.
+
+        Returns:
+            What came of it, and the seconds that the program took, with the way to the phone and back.
+        """
+        device, placed = self._device, self._placed
+        for _ in range(_PLACINGS):
+            placed = placed or self._place()
+            began = device.clock()
+            script = start_script(placed, words(placed.path), device.mask, deadline_s)
+            try:
+                reply = device.phone.start(script, deadline_s + _ADB_S + device.files.reading_s(placed))
+                started = read_started(reply, device.uri)
+            except (AttemptError, DeviceError):
+                device.use.add(FAILING, device.clock() - began)
+                raise
+            device.files.tell_ended(started.ended)
+            wall_s = device.clock() - began
+            if started.network == "there":
+                device.use.add(TRANSFER, started.preparing_s)
+                return started, wall_s - started.preparing_s
+            device.use.add(TRANSFER, wall_s)
+            device.files.doubt()
+            path, placed = placed.path, None
+        raise PhoneError(
+            device.uri,
+            "checking the network on the phone",
+            f"{path} was {started.network} {_PLACINGS} times right after it was put there",
+            f"see what else writes to {REMOTE}, or use ?layout=file",
+        )
 
     def _read(self, text: str, exit_code: int, runs: int) -> Start:
         device = self._device
@@ -215,9 +244,3 @@ class AndroidSession(Session):
             return self._device.deadline_s
         expected_s = runs * max(self._means_ms) / 1e3
         return min(self._device.deadline_s, _STARTING_S + _HEADROOM * expected_s)
-
-
-def _on_cores(words: list[str], mask: str, deadline_s: float) -> str:
-    """The command line for the phone's shell: killed at the deadline, on its cores, both streams together."""
-    before = ["timeout", "-s", "KILL", f"{deadline_s:.0f}"]
-    return f"{shlex.join(before + (['taskset', mask] if mask else []) + words)} 2>&1"

@@ -102,8 +102,11 @@ class Guard:
         self._clock, self._sleep, self._notify = clock, sleep, notify
         self._told: set[str] = set()
 
-    def wait(self) -> tuple[PhoneState, float]:
+    def wait(self, first: PhoneState | None = None) -> tuple[PhoneState, float]:
         """Return once the phone is fit.
+
+        Args:
+            first: its state as it was read a moment ago; None to read it.
 
         Returns:
             Its state, and the seconds waited; 0 if it was fit at the first look.
@@ -112,7 +115,7 @@ class Guard:
             PhoneError: it is not fit after the longest wait, or its battery is low and does not charge.
             PhoneGoneError: it went away.
         """
-        state = read_state(self._phone)
+        state = first or read_state(self._phone)
         self._tell_what_is_hidden(state)
         began, waited_s = self._clock(), 0.0
         reasons = unfit(state, self._settings)

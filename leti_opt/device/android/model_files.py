@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leti_opt.device.android.layouts import Layout
 from leti_opt.device.android.phone import REMOTE
+from leti_opt.device.android.start_script import END_PROGRAMS
 from leti_opt.device.model import MeasurableModel
-from leti_opt.errors import AttemptError, NotFoundError, PhoneError
+from leti_opt.errors import NotFoundError, PhoneError
 from leti_opt.network.weights_block import HEADER_BYTES, WeightsBlock, open_block
 from leti_opt.network.weights_outside import PlacedNetwork, write_header
 
@@ -27,7 +29,6 @@ _KEPT = "benchmark_model|resident-*.tflite|lock*"
 _CLEANING = "removing what an earlier session left"
 _PUSHING = "pushing the network"
 _PUSHING_WEIGHTS = "pushing the block of weights"
-_CHECKING = "checking the network on the phone"
 _REMOVING = "removing the network"
 
 _ATTEMPTS = 3
@@ -35,7 +36,6 @@ _SLOWEST_READ = 20 << 20
 """Bytes a second that any phone can read and digest."""
 _COMMAND_S = 20.0
 
-_END_PROGRAMS = "for p in $(pidof benchmark_model); do kill -9 $p && echo ended $p; done; true"
 _REMOVE_LEFT = (
     f"mkdir -p {REMOTE} || exit 1; for f in {REMOTE}/* {REMOTE}/.[!.]*; do "
     f'[ -e "$f" ] || continue; case "${{f##*/}}" in {_KEPT}) continue;; esac; '
@@ -51,11 +51,15 @@ class PlacedFile:
         path: on the phone.
         header_bytes: how much of the file is the network's own, the rest being the resident block; 0 for a whole file.
         sha256: of these bytes, or of the whole file; hexadecimal.
+        size_bytes: of the whole file.
+        laying: a script that puts the header onto the block, right before a start; empty where nothing is to be laid.
     """
 
     path: str
     header_bytes: int
     sha256: str
+    size_bytes: int
+    laying: str = ""
 
 
 class ModelFiles:
@@ -86,14 +90,17 @@ class ModelFiles:
         Raises:
             PhoneError: the phone cannot be reached, or its folder not written.
         """
-        self._checked_blocks.clear()
-        ended = self._end_programs(_CLEANING)
+        self.doubt()
+        ended = self._phone.shell(END_PROGRAMS, _CLEANING).stdout.splitlines()
+        self.tell_ended(ended)
         return ended + self._phone.shell(_REMOVE_LEFT, _CLEANING).stdout.splitlines()
 
     def place(self, model: MeasurableModel, layout: Layout) -> PlacedFile:
         """Put a network on the phone; the one that was there goes.
 
         A network that cannot be laid out as a header over a block (a user's file, another precision) is pushed whole.
+        That it arrived, and is still there, is looked at by the command of each start
+        (:func:`~leti_opt.device.android.start_script.start_script`), which lays the header onto the block as well.
 
         Args:
             model: the network.
@@ -104,36 +111,34 @@ class ModelFiles:
             StoreError: this host cannot keep the block of weights.
             InvalidModelError: there is no file.
         """
-        self._end_programs(_PUSHING)
         if layout == "resident" and model.placed is not None:
             return self._place_header(model.placed, model.key)
         content = model.tflite
-        self._phone.push(content, _MODEL, _PUSHING)
-        return PlacedFile(_MODEL, 0, hashlib.sha256(content).hexdigest())
+        self._phone.push(content, _MODEL, _PUSHING, read_back=False)
+        return PlacedFile(_MODEL, 0, hashlib.sha256(content).hexdigest(), len(content))
 
-    def verify(self, placed: PlacedFile) -> None:
-        """Make sure, right before a start, that the network is still there and nothing else runs.
+    def doubt(self) -> None:
+        """Look at the blocks of weights again before they are used: something on the phone is not as it was left."""
+        self._checked_blocks.clear()
 
-        Raises:
-            AttemptError: it is gone or changed; place it again.
-            PhoneError: the phone cannot be reached.
-        """
-        self._end_programs(_CHECKING)
-        found = self._phone.digest(placed.path, _CHECKING, placed.header_bytes or None)
-        if found != placed.sha256:
-            state = "gone" if found is None else "no longer what was put there"
-            raise AttemptError(
-                f"{placed.path} on {self._phone.address} is {state}; let nothing else write to {REMOTE}, and try again"
-            )
+    @staticmethod
+    def what_goes(placed: PlacedFile) -> str:
+        """Paths to remove when a network is done with. A block of weights stays, with the header that it has."""
+        return _HEADER if placed.header_bytes else placed.path
 
-    def remove(self, placed: PlacedFile) -> None:
-        """Take a network off the phone. A block of weights stays, with the header that it has."""
-        if not placed.header_bytes:
-            self._phone.shell(f"rm -f {placed.path}", _REMOVING)
+    @staticmethod
+    def reading_s(placed: PlacedFile) -> float:
+        """Seconds in which any phone reads and digests what a start looks at."""
+        return (placed.header_bytes or placed.size_bytes) / _SLOWEST_READ
+
+    def tell_ended(self, lines: Sequence[str]) -> None:
+        """Tell of programs that were still running."""
+        if lines:
+            self._phone.notify(f"{self._phone.address}: a benchmark_model was still running there: {', '.join(lines)}")
 
     def remove_blocks(self) -> None:
         """Take the blocks of weights off the phone."""
-        self._checked_blocks.clear()
+        self.doubt()
         self._phone.shell(f"rm -f {_RESIDENT}*", _REMOVING)
 
     def remove_all(self) -> None:
@@ -141,13 +146,6 @@ class ModelFiles:
         self.clean()
         self.remove_blocks()
         self._phone.shell(f"rm -f {REMOTE}/benchmark_model", _REMOVING)
-
-    def _end_programs(self, step: str) -> list[str]:
-        """A program that lost its host goes on running, and would share cores and file with the next one."""
-        lines = self._phone.shell(_END_PROGRAMS, step).stdout.splitlines()
-        if lines:
-            self._phone.notify(f"{self._phone.address}: a benchmark_model was still running there: {', '.join(lines)}")
-        return lines
 
     def _place_header(self, network: PlacedNetwork, key: str) -> PlacedFile:
         for _ in range(_ATTEMPTS):
@@ -157,28 +155,15 @@ class ModelFiles:
             except NotFoundError:
                 continue
             header = write_header(network, block, key)
+            self._phone.push(header, _HEADER, _PUSHING, read_back=False)
             digest = hashlib.sha256(header).hexdigest()
-            if self._put_header(remote, block, header, digest):
-                return PlacedFile(remote, len(header), digest)
-            self._checked_blocks.clear()
+            return PlacedFile(remote, len(header), digest, block.size, _laying(remote, block.size))
         raise PhoneError(
             self._phone.address,
             _PUSHING,
-            f"the block of weights changed {_ATTEMPTS} times, here or in {REMOTE}, while a header was put on it",
-            "let nothing else write to either, or use ?layout=file",
+            f"the block of weights was replaced {_ATTEMPTS} times on this host while a header was put on it",
+            "let nothing else write to it, or use ?layout=file",
         )
-
-    def _put_header(self, remote: str, block: WeightsBlock, header: bytes, digest: str) -> bool:
-        """Rewrite the header in place; False where the block is not whole or the header does not read back."""
-        self._phone.push(header, _HEADER, _PUSHING)
-        # dd would make a file that is missing. Nothing runs at this moment, so nothing has it mapped.
-        written = self._phone.shell(
-            f'[ "$(stat -c %s {remote} 2>/dev/null)" = {block.size} ] '
-            f"&& dd if={_HEADER} of={remote} bs={HEADER_BYTES} conv=notrunc 2>&1; s=$?; rm -f {_HEADER}; exit $s",
-            _PUSHING,
-            check=False,
-        )
-        return written.exit_code == 0 and self._phone.digest(remote, _PUSHING, len(header)) == digest
 
     def _resident(self, block: WeightsBlock) -> str:
         """Path of the block on the phone; it is pushed where it is not there whole.
@@ -234,6 +219,15 @@ class ModelFiles:
             except FileNotFoundError:
                 raise _replaced(block) from None
         return self._body_digests[block.path]
+
+
+def _laying(remote: str, size: int) -> str:
+    """Rewrites the header in place where one was pushed, and the block is there whole."""
+    # dd would make a file that is missing. Nothing runs at this moment, so nothing has it mapped.
+    return (
+        f'[ -f {_HEADER} ] && [ "$(stat -c %s {remote} 2>/dev/null)" = {size} ] '
+        f"&& dd if={_HEADER} of={remote} bs={HEADER_BYTES} conv=notrunc 2>/dev/null && rm -f {_HEADER}"
+    )
 
 
 def _replaced(block: WeightsBlock) -> NotFoundError:

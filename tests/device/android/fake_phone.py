@@ -67,7 +67,7 @@ class FakePhone:
             raise PhoneError(self.address, step, result.stderr or f"status {result.exit_code}", "look")
         return result
 
-    def push(self, source: bytes | Path, remote: str, step: str, mode: int = 0o644) -> None:
+    def push(self, source: bytes | Path, remote: str, step: str, mode: int = 0o644, read_back: bool = True) -> None:  # noqa: ARG002
         self.steps.append(step)
         self.pushed.append(remote)
         content = source.read_bytes() if isinstance(source, Path) else source

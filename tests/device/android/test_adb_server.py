@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import adbutils
 import pytest
 
 from leti_opt.device.android.adb import AdbServer
+from leti_opt.device.android.adb_wire import Wire
 from leti_opt.errors import DeviceError, PhoneGoneError
 from tests.device.android.scripted_adb import scripted_adb
 from tests.loopback_phone.adb_server import PrivateAdbServer
@@ -69,3 +71,9 @@ def test_several_may_start_it_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path:
             assert list(threads.map(lambda _: AdbServer().listed(), range(6))) == [[]] * 6
     finally:
         private.stop()
+
+
+def test_small_requests_are_sent_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as connected:
+        Wire(connected, time.monotonic() + 5)
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

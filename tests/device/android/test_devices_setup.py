@@ -76,7 +76,7 @@ class FakeDevice:
         try:
             yield self
         finally:
-            self.files.remove(placed)
+            self.phone.shell(f"rm -f {self.files.what_goes(placed)}", "removing the network")
 
     def attempt(self, runs: int, warmup_runs: int) -> Any:
         return SimpleNamespace(mean_ms=self.latency_ms(self.layout), count=runs, warmup_runs=warmup_runs)
