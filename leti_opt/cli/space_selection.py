@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from leti_opt.cli.common import space_definition
-from leti_opt.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from leti_opt.architecture_table import ArchitectureTable
     from leti_opt.network.config import NetworkConfig
+    from leti_opt.network.limits import Limits
     from leti_opt.network.table_cost import TableCost
     from leti_opt.search_space.definition import SpaceDefinition
-
-_FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 SpaceOption = Annotated[str, typer.Option("--space", help="nasbench101 or nasbench201.")]
 MaxVerticesOption = Annotated[int | None, typer.Option(help="Make the space smaller or larger: its vertices.")]
@@ -48,10 +44,25 @@ class Filters:
     max_memory: str | None = None
     gpu: str | None = None
 
-    @property
-    def about_costs(self) -> bool:
-        """Whether costs must be known to choose."""
-        return any((self.min_flops, self.max_flops, self.max_parameters, self.max_memory))
+    def limits(self) -> Limits:
+        """The same in numbers.
+
+        Raises:
+            InvalidInputError: a quantity is none.
+        """
+        from leti_opt.network.limits import Limits, quantity
+
+        def number(text: str | None) -> float | None:
+            return None if text is None else quantity(text)
+
+        return Limits(
+            vertices=self.vertices,
+            min_flops=number(self.min_flops),
+            max_flops=number(self.max_flops),
+            max_parameters=number(self.max_parameters),
+            max_memory_bytes=number(self.max_memory),
+            gpu=self.gpu,
+        )
 
     @property
     def none(self) -> bool:
@@ -105,49 +116,10 @@ def select(definition: SpaceDefinition, config: NetworkConfig, filters: Filters,
     Raises:
         InvalidInputError: a quantity is none, or there are no such rules.
     """
-    from leti_opt.network.cost import network_cost
+    from leti_opt.network.limits import within_limits
     from leti_opt.search_space.enumeration import enumerate_architectures
 
-    limits = _limits(filters)
+    limits = filters.limits()
     table = enumerate_architectures(definition)
-    total = len(table)
-    if filters.vertices is not None:
-        table = table[table.vertices == filters.vertices]
-    if filters.gpu is not None:
-        from leti_opt.network.table_gpu_support import gpu_support_mask
-
-        table = table[gpu_support_mask(table, config, filters.gpu)]
-    if not (costs or filters.about_costs):
-        return Selection(table, None, total)
-    cost = network_cost(table, config)
-    keep = np.ones(len(table), dtype=bool)
-    for name, lowest, highest in limits:
-        values = getattr(cost, name)
-        keep &= (values >= lowest) & (values <= highest)
-    return Selection(table[keep], cost[keep], total)
-
-
-def _limits(filters: Filters) -> list[tuple[str, float, float]]:
-    def bound(text: str | None, default: float) -> float:
-        return default if text is None else quantity(text)
-
-    return [
-        ("flops", bound(filters.min_flops, 0), bound(filters.max_flops, np.inf)),
-        ("parameters", 0, bound(filters.max_parameters, np.inf)),
-        ("peak_memory_bytes", 0, bound(filters.max_memory, np.inf)),
-    ]
-
-
-def quantity(text: str) -> float:
-    """A number with a unit prefix.
-
-    Raises:
-        InvalidInputError: it is none.
-
-    >>> quantity("1.5M"), quantity("2MiB"), quantity("3e9")
-    (1500000.0, 2097152.0, 3000000000.0)
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([A-Za-z]*)", text.strip())
-    if not match or match[2] not in _FACTORS:
-        raise InvalidInputError(f"{text!r} is no quantity; write for instance 500M, 2G or 2MiB")
-    return float(match[1]) * _FACTORS[match[2]]
+    rows, cost = within_limits(table, config, limits, costs)
+    return Selection(table if len(rows) == len(table) else table[rows], cost, len(table))

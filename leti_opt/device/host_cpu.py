@@ -20,6 +20,7 @@ from leti_opt.device.model import MeasurableModel
 from leti_opt.device.pseudonym import pseudonym
 from leti_opt.device.resource_lock import core_resource
 from leti_opt.device.run_batch import RunBatch
+from leti_opt.device.use import INITIALIZATION, TIMED_RUNS, TRANSFER
 from leti_opt.device.weights_copy import WeightsCopy
 from leti_opt.device.worker_client import WorkerClient
 from leti_opt.errors import AttemptError, DeviceError, InvalidDeviceUriError, InvalidModelError, did_you_mean
@@ -73,6 +74,7 @@ class HostCpu(Device):
         self._client = WorkerClient()
         self._weights = WeightsCopy()
         self._session: _HostCpuSession | None = None
+        self.also_held: frozenset[str] = frozenset()
         self.uri = self._canonical_uri()
 
     def _canonical_uri(self) -> str:
@@ -109,9 +111,9 @@ class HostCpu(Device):
 
     @property
     def resources(self) -> frozenset[str]:
-        """The cores that run, and those that share a physical core with them."""
+        """The cores that run, those that share a physical core with them, and :attr:`also_held`."""
         cores = self._available if self._cores is None else self._cores
-        return frozenset(core_resource(sibling) for core in cores for sibling in _siblings(core))
+        return self.also_held | {core_resource(sibling) for core in cores for sibling in _siblings(core)}
 
     def prepare(self, model: MeasurableModel) -> None:
         """Lay the network out over a block of random weights, where it can be; else render its file."""
@@ -137,17 +139,19 @@ class HostCpu(Device):
             if model.placed is None:
                 path, input_name = files.enter_context(model.tflite_file()).absolute(), None
             else:
-                self._let_go()
-                path, input_name = self._weights.become(model.placed, model.key), tensor_name_of_key(model.key)
-            reply = self._client.load(
-                self._deadline_s + path.stat().st_size / 1e7,
-                path=str(path),
-                threads=self._threads,
-                xnnpack=self._delegate == "xnnpack",
-                cores=self._cores,
-                seed=INPUT_SEED,
-                input_name=input_name,
-            )
+                with self.use.timing(TRANSFER):
+                    self._let_go()
+                    path, input_name = self._weights.become(model.placed, model.key), tensor_name_of_key(model.key)
+            with self.use.timing(INITIALIZATION):
+                reply = self._client.load(
+                    self._deadline_s + path.stat().st_size / 1e7,
+                    path=str(path),
+                    threads=self._threads,
+                    xnnpack=self._delegate == "xnnpack",
+                    cores=self._cores,
+                    seed=INPUT_SEED,
+                    input_name=input_name,
+                )
             self._session = _HostCpuSession(self, reply, files.pop_all())
         return self._session
 
@@ -180,7 +184,22 @@ class _HostCpuSession(Session):
         self._host = HostWatch(tuple(filter(None, [device._client.pid])))
         self._peak_memory_bytes: int | None = None
 
+    def first_run(self) -> float | None:
+        with self._device.use.timing(INITIALIZATION):
+            self.first_run_ms = self._timed(1, 1).mean_ms
+        return self.first_run_ms
+
+    def attempt(self, n: int, warmup_runs: int) -> RunBatch:
+        if warmup_runs:
+            with self._device.use.timing(INITIALIZATION):
+                self._timed(warmup_runs, 1)
+        return self.run(n)
+
     def run(self, n: int, runs_per_sample: int = 1) -> RunBatch:
+        with self._device.use.timing(TIMED_RUNS):
+            return self._timed(n, runs_per_sample)
+
+    def _timed(self, n: int, runs_per_sample: int) -> RunBatch:
         if n < 1 or runs_per_sample < 1:
             raise ValueError(f"a session makes 1 run or more, not {min(n, runs_per_sample)}")
         runs_ms: list[float] = []

@@ -19,7 +19,7 @@ from leti_opt.device.device import Device
 from leti_opt.device.host_cpu import HostCpu, parse_cores
 from leti_opt.device.published import COLLECTION, PublishedDevice, published_names
 from leti_opt.device.replay import Replay
-from leti_opt.device.simulated import Formula, SimulatedDevice
+from leti_opt.device.simulated import WHOLE_NUMBERS, Formula, SimulatedDevice
 from leti_opt.errors import DeviceError, InvalidDeviceUriError, did_you_mean
 
 _LOGGER = logging.getLogger("leti_opt")
@@ -267,7 +267,7 @@ _PAUSES_S = (1.0, 3.0)
 _Readers = Mapping[str, Callable[[str, str], Any]]
 _HOST_CPU_OPTIONS: _Readers = {"threads": _whole_number, "delegate": _text, "cores": _cores, "deadline_s": _number}
 _FORMULA_OPTIONS: _Readers = {
-    field.name: _whole_number if field.name == "seed" else _number for field in fields(Formula)
+    field.name: _whole_number if field.name in WHOLE_NUMBERS else _number for field in fields(Formula)
 }
 _REPLAY_OPTIONS: _Readers = {"device": _text}
 

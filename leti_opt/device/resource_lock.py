@@ -89,6 +89,25 @@ def building_on_host(timeout_s: float | None = DEFAULT_TIMEOUT_S) -> Iterator[No
         yield
 
 
+def is_held(resource: str) -> bool:
+    """Whether anybody on this host holds a resource, or builds on it, right now.
+
+    >>> with hold(["doctest-phone"]):
+    ...     is_held("doctest-phone")
+    True
+    >>> is_held("doctest-phone")
+    False
+    """
+    descriptor = _open(_folder() / f"{_file_name(resource)}.lock")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        _close(descriptor)
+    return False
+
+
 @dataclass
 class _Held:
     descriptor: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Literal
 
@@ -15,6 +15,9 @@ from leti_opt.network.operations import Operation, operation_table
 
 _LAYOUT_VERSION = 1
 """Counts changes in how a config is laid out, so that old digests do not answer for new networks."""
+
+PRESETS = ("nasbench101", "nasbench201", "small")
+"""Names that :meth:`NetworkConfig.preset` takes."""
 
 Shape = tuple[PositiveInt, PositiveInt, PositiveInt]
 
@@ -128,6 +131,21 @@ class NetworkConfig(BaseModel):
     def small(cls, **changes: Any) -> NetworkConfig:
         """NAS-Bench-101's network made small, for demonstrations and tests: two stacks of one cell, 32 filters."""
         return cls(**{"filters": 32, "stacks": 2, "cells_per_stack": 1, **changes})
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> NetworkConfig:
+        """A preset by its name, with changes as keyword arguments.
+
+        Raises:
+            InvalidConfigError: there is no such preset.
+
+        >>> NetworkConfig.preset("small", filters=8).filters
+        8
+        """
+        if name not in PRESETS:
+            raise InvalidConfigError(f"unknown network {name!r}; {did_you_mean(name, PRESETS)}")
+        make: Callable[..., NetworkConfig] = getattr(cls, name)
+        return make(**changes)
 
     @cached_property
     def settings(self) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from leti_opt import Architecture, NetworkConfig, build_layer_graph, gpu_support, network_cost
-from leti_opt.cli.space_selection import quantity
 from leti_opt.errors import InvalidInputError
+from leti_opt.network.limits import quantity
 from tests.cli.commands import leti_opt, printed_json, refusal
 
 FIVE = ("--max-vertices", 5, "--network", "small", "--set", "filters=7")

@@ -1,0 +1,1 @@
+"""What campaigns take besides the devices: benchmarks of their own path."""

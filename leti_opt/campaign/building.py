@@ -1,0 +1,101 @@
+"""Networks built ahead of their measurement, in other processes and on other cores, through joblib."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from leti_opt.architecture_table import ArchitectureTable
+from leti_opt.device.model import MeasurableModel
+from leti_opt.device.resource_lock import building_on_host
+from leti_opt.errors import LetiError
+from leti_opt.host_cores import usable_cores
+from leti_opt.network.config import NetworkConfig
+from leti_opt.network.rendering import Renderer
+from leti_opt.store.cells import cell_model
+
+Built = MeasurableModel | LetiError
+"""A network with its file or header made, or why it cannot be built."""
+
+
+class Builders:
+    """Builds networks through any of joblib's backends. Several threads may ask; they take turns.
+
+    Args:
+        backend: what :func:`joblib.parallel_config` takes: the backend's name and its settings.
+        workers: how many builds go on at once.
+        cores: which of this host's cores builds may use; None for all.
+        renderer: the way to a TFLite file.
+
+    >>> from leti_opt.architecture import Architecture
+    >>> cells = ArchitectureTable.from_architectures([Architecture.parse("0-1,1-2:maxpool3x3")])
+    >>> [built] = Builders({"backend": "sequential"}, 1).build(cells, NetworkConfig.small())
+    >>> built.name
+    '0-1,1-2:maxpool3x3'
+    """
+
+    def __init__(
+        self,
+        backend: Mapping[str, Any],
+        workers: int,
+        cores: Sequence[int] | None = None,
+        renderer: Renderer = "auto",
+    ) -> None:
+        self.workers = workers
+        self.renderer = renderer
+        self._backend = dict(backend)
+        self._cores = None if cores is None else tuple(cores)
+        self._turn = threading.Lock()
+
+    def build(self, cells: ArchitectureTable, config: NetworkConfig) -> list[Built]:
+        """The network of each cell, in order."""
+        from joblib import Parallel, delayed, parallel_config
+
+        parts = [part for part in np.array_split(np.arange(len(cells)), self.workers) if len(part)]
+        with self._turn, parallel_config(**self._backend):
+            found = Parallel(n_jobs=self.workers)(
+                delayed(build_networks)(cells[part], config, self.renderer, self._cores) for part in parts
+            )
+        return [built for of_part in found for built in of_part]
+
+
+def build_networks(
+    cells: ArchitectureTable, config: NetworkConfig, renderer: Renderer, cores: Sequence[int] | None
+) -> list[Built]:
+    """Build networks in this process, on some of its cores. What cannot be built has its error in its place."""
+    with on_cores(cores):
+        return [_built(cell, config, renderer) for cell in cells]
+
+
+@contextmanager
+def on_cores(cores: Sequence[int] | None) -> Iterator[None]:
+    """Keep this thread, and those that it starts, on some cores; None where it does not matter.
+
+    Cores that this process may not use are left out; on a system that cannot bind threads nothing happens.
+    """
+    before = usable_cores()
+    chosen = sorted(set(cores or ()) & set(before))
+    if not chosen or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    os.sched_setaffinity(0, chosen)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _built(cell: Any, config: NetworkConfig, renderer: Renderer) -> Built:
+    try:
+        with building_on_host():
+            model = cell_model(cell, config, renderer)
+            if model.placed is None:
+                model.prepare()
+    except LetiError as error:
+        return error
+    return model

@@ -1,0 +1,98 @@
+"""What happens in a campaign: kept in its journal, and told to a command of the user's."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import threading
+from datetime import UTC, datetime
+
+from leti_opt.errors import StoreError
+from leti_opt.store.latency_store import LatencyStore
+
+STARTED, LOST, BACK, OUT, NOTE, FINISHED, INCOMPLETE, STOPPED = (
+    "started",
+    "device-lost",
+    "device-back",
+    "device-out",
+    "note",
+    "finished",
+    "incomplete",
+    "stopped",
+)
+"""Kinds of events. ``note`` is all that has no kind of its own; the user's command is not told of it."""
+
+_COMMAND_TIMEOUT_S = 60.0
+_LOGGER = logging.getLogger("leti_opt")
+
+
+class EventLog:
+    """Writes events into the campaign's journal and runs the user's command. Several threads may call it.
+
+    The command is run by the shell with ``LETI_EVENT``, ``LETI_EVENT_TEXT``, ``LETI_CAMPAIGN`` and ``LETI_DEVICE`` in
+    its environment and the same as JSON on its input. A command that fails or hangs stops nothing; it is noted once.
+
+    Args:
+        store: whose journal.
+        campaign: its id there.
+        name: what people call it.
+        command: the user's; None for none.
+    """
+
+    def __init__(self, store: LatencyStore, campaign: int, name: str, command: str | None = None) -> None:
+        self._store = store
+        self._campaign = campaign
+        self._name = name
+        self._command = command
+        self._is_warned = False
+        self._running: list[threading.Thread] = []
+        self._lock = threading.Lock()
+
+    def add(self, kind: str, text: str, device: str = "") -> None:
+        """Write an event. A journal that cannot be written now stops no measurement: the line goes to the log."""
+        try:
+            self._store.add_event(self._campaign, kind, text, device)
+        except StoreError as error:
+            _LOGGER.warning("%s (not in the journal: %s)", text, error)
+        if self._command is not None and kind != NOTE:
+            thread = threading.Thread(target=self._run, args=(kind, text, device), daemon=True, name=f"event {kind}")
+            with self._lock:
+                self._running = [one for one in self._running if one.is_alive()] + [thread]
+            thread.start()
+
+    def close(self) -> None:
+        """Wait for the commands that are running."""
+        with self._lock:
+            running = list(self._running)
+        for thread in running:
+            thread.join(_COMMAND_TIMEOUT_S)
+
+    def _run(self, kind: str, text: str, device: str) -> None:
+        assert self._command is not None
+        told = {"event": kind, "event_text": text, "campaign": self._name, "device": device}
+        environment = {f"LETI_{name.upper()}": value.replace("\0", "") for name, value in told.items()}
+        try:
+            done = subprocess.run(
+                ["/bin/sh", "-c", self._command],
+                input=json.dumps({**told, "at": datetime.now(UTC).isoformat()}),
+                env={**os.environ, **environment},
+                text=True,
+                capture_output=True,
+                timeout=_COMMAND_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self._warn(str(error))
+            return
+        if done.returncode:
+            last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+            self._warn(f"exit status {done.returncode}{': ' if last else ''}{''.join(last)[:200]}")
+
+    def _warn(self, what: str) -> None:
+        with self._lock:
+            if self._is_warned:
+                return
+            self._is_warned = True
+        self.add(NOTE, f"on_event = {self._command!r} failed, the campaign goes on: {what}")

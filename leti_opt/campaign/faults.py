@@ -1,0 +1,51 @@
+"""What is wrong with a user's settings, in words: each field, the value that was given, and the nearest right name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from leti_opt.errors import did_you_mean
+
+
+def explained(error: ValidationError, root: type[BaseModel]) -> str:
+    """One line for every fault that pydantic found.
+
+    Args:
+        error: what it raised.
+        root: the model that was to be made.
+    """
+    lines = []
+    for fault in error.errors():
+        place = [part for part in fault["loc"] if not (isinstance(part, str) and "[" in part)]
+        name = ".".join(str(part) for part in place)
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"unknown setting {name}; {did_you_mean(str(place[-1]), _known(root, place[:-1]))}")
+        elif fault["type"] == "value_error":
+            lines.append(f"{name}: {fault['ctx']['error']}" if name else str(fault["ctx"]["error"]))
+        elif fault["type"] == "missing":
+            lines.append(f"{name} is missing")
+        else:
+            lines.append(f"{name}: {fault['msg']} (given: {fault['input']!r})")
+    return "; ".join(dict.fromkeys(lines))
+
+
+def _known(model: type[BaseModel], place: Sequence[Any]) -> Iterable[str]:
+    """Names of the fields of the section at a place."""
+    for part in place:
+        if isinstance(part, int):
+            continue
+        section = _section(model.model_fields[part].annotation)
+        if section is None:
+            break
+        model = section
+    return model.model_fields
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, one or several of it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section(part)) is not None), None)

@@ -1,0 +1,181 @@
+"""A campaign on this machine: a thread for each device, builds on the cores that nobody measures on."""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from leti_opt.campaign.building import Builders, on_cores
+from leti_opt.campaign.events import OUT, EventLog
+from leti_opt.campaign.interference import check_interference, taking_turns
+from leti_opt.campaign.progress import ProgressRow
+from leti_opt.campaign.pulling import DevicePuller
+from leti_opt.campaign.replaying import Replay, is_replayed
+from leti_opt.campaign.work import CampaignWork
+from leti_opt.device.device import Device
+from leti_opt.device.pseudonym import pseudonym
+from leti_opt.device.resource_lock import core_resource
+from leti_opt.errors import DeviceError
+from leti_opt.host_cores import usable_cores
+from leti_opt.store.latency_store import LatencyStore
+
+_TICK_S = 0.25
+
+OnTick = Callable[[Sequence[ProgressRow]], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the work ended.
+
+    Args:
+        rows: how far each device is.
+        errors: of the devices that were left out, by URI.
+        is_stopped: whether somebody stopped it before everything was measured.
+        seconds: it took.
+    """
+
+    rows: tuple[ProgressRow, ...]
+    errors: dict[str, str]
+    is_stopped: bool
+    seconds: float
+
+
+def owner_of(uri: str) -> str:
+    """Names a device of this host to others. The same after a restart, so that a killed run's claims are its own."""
+    return f"{pseudonym(platform.node())}/{uri}"
+
+
+def free_cores(devices: Sequence[Device]) -> list[int]:
+    """This host's cores that none of the devices measures on; empty if they take all."""
+    taken = {resource for device in devices for resource in device.resources}
+    return [core for core in usable_cores() if core_resource(core) not in taken]
+
+
+class LocalRun:
+    """Runs a campaign's devices side by side in this process.
+
+    Args:
+        work: the campaign's networks.
+        devices: what measures; they are closed by who opened them.
+        store: what remembers.
+        events: where to tell what happens.
+        retry_unstable: ask once more for the networks that the store holds as unstable.
+        render: make the file of every network that a recording answers, too.
+    """
+
+    def __init__(
+        self,
+        work: CampaignWork,
+        devices: Sequence[Device],
+        store: LatencyStore,
+        events: EventLog,
+        retry_unstable: bool = False,
+        render: bool = False,
+    ) -> None:
+        self.work, self.store, self.events = work, store, events
+        replayed = [device for device in devices if is_replayed(device)]
+        self._real = [device for device in devices if device not in replayed]
+        self._cores = free_cores(self._real)
+        backend = {"backend": work.execution.backend}
+        workers = work.execution.builders or max(1, len(self._cores) or len(usable_cores()))
+        builders = Builders(backend, workers, self._cores or None, work.renderer)
+        self._pullers = [
+            DevicePuller(work, device, store, builders, events, owner_of(device.uri), retry_unstable)
+            for device in self._real
+        ]
+        self._replay = Replay(work, replayed, store, backend, workers, render) if replayed else None
+        self._errors: dict[str, str] = {}
+        self._fatal: BaseException | None = None
+
+    def rows(self) -> list[ProgressRow]:
+        """How far each device is now."""
+        own = [puller.progress.row() for puller in self._pullers]
+        return own + [progress.row() for progress in (self._replay.progress if self._replay else [])]
+
+    def run(self, deadline: float | None = None, on_tick: OnTick | None = None) -> Outcome:
+        """Measure until nothing is lacking, or until a moment.
+
+        Args:
+            deadline: of ``time.monotonic()``; what is being measured then is finished.
+            on_tick: called a few times a second with how far each device is.
+
+        Raises:
+            StoreError, InvalidProtocolError: as of the devices; all of them end then.
+            KeyboardInterrupt: it was interrupted; what was being measured is finished and stored.
+        """
+        start = time.monotonic()
+        with ExitStack() as stack:
+            if len(self._real) > 1:
+                for group in check_interference(self._real, self.events):
+                    stack.enter_context(taking_turns(group))
+            stack.enter_context(on_cores(self._cores or None))
+            working = threading.Thread(target=self._work, name="campaign")
+            working.start()
+        is_stopped = self._wait(working, deadline, on_tick)
+        if self._fatal is not None:
+            raise self._fatal
+        lacking = any(row.lacking for row in self.rows())
+        return Outcome(tuple(self.rows()), dict(self._errors), is_stopped and lacking, time.monotonic() - start)
+
+    def _wait(self, working: threading.Thread, deadline: float | None, on_tick: OnTick | None) -> bool:
+        """Look on until the work ends; whether somebody ended it."""
+        is_stopped = False
+        try:
+            while working.is_alive():
+                working.join(_TICK_S)
+                if on_tick is not None:
+                    on_tick(self.rows())
+                if not is_stopped and deadline is not None and time.monotonic() >= deadline:
+                    is_stopped = True
+                    self._stop()
+        except BaseException:  # Ctrl-C above all: nothing that is being measured is left behind
+            self._stop(at_once=True)
+            working.join()
+            raise
+        return is_stopped
+
+    def _work(self) -> None:
+        from joblib import Parallel, delayed
+
+        works = [delayed(self._pull)(puller) for puller in self._pullers]
+        if self._replay is not None:
+            works.append(delayed(self._replayed)())
+        Parallel(n_jobs=len(works), backend="threading")(works)
+
+    def _pull(self, puller: DevicePuller) -> None:
+        try:
+            puller.run()
+        except DeviceError as error:
+            if not puller.is_stopped:
+                self._errors[puller.device.uri] = str(error)
+                puller.progress.state = "out"
+                self.events.add(OUT, str(error), puller.device.uri)
+        except BaseException as error:  # noqa: BLE001  # raised in the thread that waits
+            self._end(error)
+
+    def _replayed(self) -> None:
+        assert self._replay is not None
+        try:
+            self._replay.run()
+        except BaseException as error:  # noqa: BLE001  # raised in the thread that waits
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        """What is nobody's device's fault ends everything."""
+        self._fatal = self._fatal or error
+        self._stop()
+
+    def _stop(self, at_once: bool = False) -> None:
+        working: list[DevicePuller | Replay] = [*self._pullers]
+        if self._replay is not None:
+            working.append(self._replay)
+        for one in working:
+            if at_once:
+                one.interrupt()
+            else:
+                one.stop()

@@ -1,0 +1,98 @@
+"""Which devices a campaign's figures are of: units and epochs that a panel showed to agree count as one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from leti_opt.campaign.definition import CampaignDefinition, DeviceEntry
+from leti_opt.device.device import DeviceEpoch, DeviceIdentity
+from leti_opt.device.open_device import open_device
+from leti_opt.store.latency_store import LatencyStore
+from leti_opt.store.links import checks_of, served_epochs
+
+_ANY_PHONE = "android:*"
+
+
+@dataclass(frozen=True)
+class DevicePlace:
+    """One device of a data set.
+
+    Args:
+        name: what its columns are called.
+        identity: what it is.
+        epoch: in which its figures are served; those of linked epochs are among them.
+        min_runs: runs that a measurement has on this kind of device, where the protocol says nothing else.
+    """
+
+    name: str
+    identity: DeviceIdentity
+    epoch: DeviceEpoch
+    min_runs: int
+
+
+def device_places(definition: CampaignDefinition, store: LatencyStore) -> list[DevicePlace]:
+    """The devices of a campaign that the store has figures of. None of them is contacted.
+
+    Raises:
+        InvalidDeviceUriError: a device's URI is wrong.
+        StoreError: the store cannot be read.
+    """
+    found: list[DevicePlace] = []
+    taken: set[str] = set()
+    covered: set[tuple[DeviceIdentity, DeviceEpoch]] = set()
+    known = store.devices_by_uri()
+    for entry in definition.devices:
+        for uri in _uris(entry, known):
+            identity, last = known[uri]
+            others = [(one.device, one.epoch) for one in store.epochs(identity) if one.device == identity]
+            for place in [(identity, last), *others]:
+                if place in covered:
+                    continue
+                covered |= served_epochs(checks_of(store.links(identity), identity), place)
+                name = _unique(entry.name or _slug(identity), taken)
+                found.append(DevicePlace(name, *place, open_device(uri).default_min_runs))
+    return found
+
+
+def epochs_of(store: LatencyStore, place: DevicePlace) -> list[DeviceEpoch]:
+    """The epochs whose figures a device's columns may hold, its own first.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    own = (place.identity, place.epoch)
+    served = served_epochs(checks_of(store.links(place.identity), place.identity), own)
+    return [place.epoch, *sorted((epoch for _, epoch in served - {own}), key=lambda epoch: epoch.digest)]
+
+
+def _uris(entry: DeviceEntry, known: dict[str, tuple[DeviceIdentity, DeviceEpoch]]) -> Iterator[str]:
+    """Those of the store's URIs that an entry stands for."""
+    if not entry.uri.startswith(_ANY_PHONE):
+        uri = open_device(entry.uri).uri
+        return iter([uri] if uri in known else [])
+    rest = open_device(entry.uri.replace("*", "any", 1)).uri.removeprefix("android:any")
+    pattern = re.compile(rf"android:[^/?]+{re.escape(rest)}")
+    return filter(pattern.fullmatch, known)
+
+
+def _slug(identity: DeviceIdentity) -> str:
+    """A short name that a column can have.
+
+    >>> _slug(DeviceIdentity("android", "Pixel 7 (Tensor G2)", "benchmark_model 1", "shell", "gpu"))
+    'pixel_7_gpu'
+    """
+    hardware = re.sub(r"\(.*?\)", " ", identity.hardware)
+    words = re.findall(r"[a-z0-9]+", f"{hardware} {identity.delegate}".lower())
+    text = "_".join(words)[:40].strip("_") or "device"
+    return text if text[0].isalpha() else f"d_{text}"
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    for number in range(1, len(taken) + 2):
+        candidate = name if number == 1 else f"{name}_{number}"
+        if candidate not in taken:
+            break
+    taken.add(candidate)
+    return candidate

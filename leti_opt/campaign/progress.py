@@ -1,0 +1,154 @@
+"""How far a device is, as its own process sees it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leti_opt.device.pool import DeviceReport
+from leti_opt.objective.answers import Answer
+from leti_opt.store.paces import BATTERY_TEMPERATURE
+from leti_opt.store.standings import State
+
+_RATE_OF = 50
+EVERYTHING_ELSE = "everything else"
+"""Kind of use that a device did not count itself: storing results, looking things up, and the like."""
+
+
+@dataclass(frozen=True)
+class ProgressRow:
+    """How far one device is.
+
+    Args:
+        uri: the device.
+        state: ``ready``, ``away``, ``out``, ``waiting for other hosts``, ``finished``.
+        total: networks of the campaign.
+        measured, unstable, infeasible: those that have an answer, earlier runs and equal devices included.
+        new: answers that this run got from the device.
+        per_hour: networks an hour, lately; None before there are two.
+        left_s: seconds until nothing is lacking at that rate; None where it is not known.
+        temperature_c: of the device at its last measurement, where it tells.
+        seconds: what the device's time went into, by kind of use; empty until it ends.
+    """
+
+    uri: str
+    state: str
+    total: int
+    measured: int
+    unstable: int
+    infeasible: int
+    new: int
+    per_hour: float | None
+    left_s: float | None
+    temperature_c: float | None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def lacking(self) -> int:
+        """Networks without an answer."""
+        return self.total - self.measured - self.unstable - self.infeasible
+
+
+class DeviceProgress:
+    """Counts a device's answers. One thread adds, others may look.
+
+    Args:
+        uri: the device.
+        total: networks of the campaign.
+        clock: for tests.
+    """
+
+    def __init__(self, uri: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.uri = uri
+        self.total = total
+        self.state = "starting"
+        self._clock = clock
+        self._states: dict[int, State] = {}
+        self._before: Counter[State] = Counter()
+        self._new = 0
+        self._lately: deque[tuple[float, int]] = deque(maxlen=_RATE_OF)
+        self._temperature_c: float | None = None
+        self._seconds: Mapping[str, float] = {}
+        self._begun_at: float | None = None
+        self._lock = threading.Lock()
+
+    def begin_round(self, states: NDArray[np.int8], pending: NDArray[np.int64]) -> None:
+        """Take in what the store says before a round."""
+        asked = set(pending.tolist())
+        with self._lock:
+            self.state = "ready"
+            if self._begun_at is None:
+                self._begun_at = self._clock()
+            self._states.clear()
+            self._before = Counter()
+            for state in State:
+                places = np.flatnonzero(states == state)
+                self._before[state] = len(places) - sum(1 for place in places.tolist() if place in asked)
+            if not self._lately:
+                self._lately.append((self._clock(), 0))
+
+    def add(self, item: int, answer: Answer) -> None:
+        """Count an answer in."""
+        with self._lock:
+            self._states[item] = _state_of(answer)
+            if answer.source == "device":
+                self._new += 1
+                self._lately.append((self._clock(), 1))
+            if answer.measurement is not None:
+                found = {metric.name: metric.value for metric in answer.measurement.metrics}
+                self._temperature_c = found.get(BATTERY_TEMPERATURE, self._temperature_c)
+
+    def add_many(self, states: Mapping[State, int]) -> None:
+        """Count answers in that came together."""
+        with self._lock:
+            self._before.update(states)
+            self._new += sum(states.values())
+            self._lately.append((self._clock(), sum(states.values())))
+
+    def finish(self, reports: Sequence[DeviceReport]) -> None:
+        """Keep what became of the device's time."""
+        with self._lock:
+            self.state = "finished" if self.state in ("ready", "starting") else self.state
+            if reports and self._begun_at is not None:
+                told = reports[0].seconds
+                rest_s = self._clock() - self._begun_at - sum(told.values())
+                self._seconds = {**told, EVERYTHING_ELSE: max(0.0, rest_s)}
+
+    def row(self) -> ProgressRow:
+        """How far it is now."""
+        with self._lock:
+            counts = self._before + Counter(self._states.values())
+            per_s = self._per_s()
+            lacking = self.total - sum(counts.values())
+            return ProgressRow(
+                self.uri,
+                self.state,
+                self.total,
+                counts[State.MEASURED],
+                counts[State.UNSTABLE],
+                counts[State.INFEASIBLE],
+                self._new,
+                None if per_s is None else 3600 * per_s,
+                0.0 if lacking == 0 else None if per_s is None else lacking / per_s,
+                self._temperature_c,
+                self._seconds,
+            )
+
+    def _per_s(self) -> float | None:
+        """Answers a second, from the first to the last of those that came lately."""
+        if len(self._lately) < 2:
+            return None
+        span = self._lately[-1][0] - self._lately[0][0]
+        return sum(count for _, count in list(self._lately)[1:]) / span if span > 0 else None
+
+
+def _state_of(answer: Answer) -> State:
+    if answer.measurement is None:
+        return State.INFEASIBLE
+    return State.UNSTABLE if answer.provisional else State.MEASURED

@@ -1,0 +1,235 @@
+"""One device of a campaign: takes network after network, builds ahead, measures, and stores before it goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leti_opt.campaign.building import Builders, Built
+from leti_opt.campaign.claims import Claims, Place, claim_key
+from leti_opt.campaign.events import BACK, LOST, NOTE, OUT, EventLog
+from leti_opt.campaign.feed import Feed
+from leti_opt.campaign.progress import DeviceProgress
+from leti_opt.campaign.standing import item_states, lacking
+from leti_opt.campaign.work import CampaignWork
+from leti_opt.device.device import Device
+from leti_opt.device.model import MeasurableModel
+from leti_opt.device.pool import PoolPatience
+from leti_opt.errors import LetiError, StoreError
+from leti_opt.objective.answers import Answer, Question
+from leti_opt.objective.pooled import PooledService
+from leti_opt.objective.twins_elsewhere import link_twins_elsewhere
+from leti_opt.store.latency_store import LatencyStore
+from leti_opt.store.links import checks_of, served_epochs
+from leti_opt.store.standings import State
+
+_IN_HAND = 2
+"""Networks that a device is asked for at once: it never waits for the next question."""
+
+_WAIT_FOR_OTHERS_S = 2.0
+_LOOK_FOR_TWINS_EVERY_S = 60.0
+
+
+class DevicePuller:
+    """Has every network of a campaign measured on one device, unless the store or an equal device has it.
+
+    Args:
+        work: the campaign's networks.
+        device: what measures.
+        store: what remembers.
+        builders: who builds.
+        events: where to tell what happens.
+        owner: names the device and its host to other hosts.
+        retry_unstable: ask once more for the networks that the store holds as unstable.
+    """
+
+    def __init__(
+        self,
+        work: CampaignWork,
+        device: Device,
+        store: LatencyStore,
+        builders: Builders,
+        events: EventLog,
+        owner: str,
+        retry_unstable: bool = False,
+    ) -> None:
+        self.work, self.device, self.store = work, device, store
+        self.builders, self.events, self.owner = builders, events, owner
+        self.retry_unstable = retry_unstable
+        self.progress = DeviceProgress(device.uri, len(work))
+        patience = PoolPatience(tries=25, back_within_s=work.execution.patience_h * 3600)
+        self.service = PooledService([device], store, work.protocol, canary=work.canary, patience=patience)
+        self.service.notify = self._notified
+        self._stopping = threading.Event()
+        self._state = "ready"
+        self._spent: list[str] = []
+        self._looked_for_twins = -_LOOK_FOR_TWINS_EVERY_S
+
+    def run(self) -> None:
+        """Measure until nothing is lacking, or until :meth:`stop`.
+
+        Raises:
+            DeviceError: the device was away for too long, or fails again and again.
+            StoreError: the store cannot be read or written.
+            InvalidProtocolError: the device cannot follow the protocol.
+        """
+        try:
+            with Claims(self.store, self.owner) as claims:
+                self._run_rounds(claims)
+        finally:
+            self.progress.finish(self.service.report())
+            self.service.close()
+
+    def stop(self) -> None:
+        """Finish the measurement in progress and take no further one. May be called from another thread."""
+        self._stopping.set()
+
+    def interrupt(self) -> None:
+        """The same, and end waits for a device that is away or hot."""
+        self._stopping.set()
+        self.service.stop()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody asked it to stop."""
+        return self._stopping.is_set()
+
+    def _run_rounds(self, claims: Claims) -> None:
+        again = [State.UNSTABLE] if self.retry_unstable else []
+        answered = new = -1
+        while not self.is_stopped:
+            self._look_for_twins()
+            states = self._states()
+            pending = lacking(self.work, states, again)
+            if not len(pending):
+                self.progress.begin_round(states, pending)
+                return
+            self._refuse_in_vain(pending, answered, self.progress.row().new - new)
+            new = self.progress.row().new
+            self.progress.begin_round(states, pending)
+            answered = self._round(pending, claims, states)
+            again = []
+            self.service.settle()
+            if not answered and not self.is_stopped:
+                self._wait_for_others()
+
+    def _refuse_in_vain(self, pending: NDArray[np.int64], answered: int, new: int) -> None:
+        """A round that answered all it was asked, measured nothing, and left as much lacking would go on for ever."""
+        if answered >= len(pending) and new == 0:
+            raise StoreError(
+                f"{len(pending)} networks have answers that the store does not count for {self.device.uri}; this is a "
+                "fault of leti_opt, please report it; everything measured is kept"
+            )
+
+    def _round(self, pending: NDArray[np.int64], claims: Claims, states: NDArray[np.int8]) -> int:
+        """Ask for every item that nobody else has claimed; how many were answered."""
+        answered = 0
+        in_hand: deque[tuple[int, Future[Answer]]] = deque()
+
+        def take() -> None:
+            nonlocal answered
+            item, future = in_hand.popleft()
+            self._answered(item, future.result(), claims)
+            answered += 1
+
+        with Feed(lambda: self._questions(pending, claims), self.work.execution.ahead) as feed:
+            for item, question in feed:
+                is_again = states[item] == State.UNSTABLE
+                [future] = self.service.submit(question, fresh=bool(is_again)).values()
+                in_hand.append((item, future))
+                if len(in_hand) >= _IN_HAND:
+                    take()
+                if self.is_stopped:
+                    break
+            while in_hand:
+                take()
+        return answered
+
+    def _questions(self, pending: NDArray[np.int64], claims: Claims) -> Iterator[tuple[int, Question]]:
+        """Claim, look up and build some at a time."""
+        size = self.work.execution.ahead
+        for start in range(0, len(pending), size):
+            if self.is_stopped:
+                return
+            items = self._claimed(pending[start : start + size], claims)
+            for config, places in self.work.split(items):
+                if not len(places):
+                    continue
+                number = self.work.configs.index(config)
+                own = places * len(self.work.configs) + number
+                built = self.builders.build(self.work.cells[places], config)
+                for item, made in zip(own.tolist(), built, strict=True):
+                    yield item, replace(self.work.question(item), build=_handing_out(made))
+
+    def _claimed(self, items: NDArray[np.int64], claims: Claims) -> NDArray[np.int64]:
+        """Those of the items that are this device's to measure."""
+        keys = self._claim_keys(items.tolist())
+        ours: NDArray[np.int64] = items[np.array(claims.take(keys), dtype=bool)]
+        return ours
+
+    def _claim_keys(self, items: Sequence[int]) -> list[list[str]]:
+        places = self._places()
+        aliases = [self.work.question(item).alias for item in items]
+        return [
+            [claim_key(place, alias.network_digest, alias.cell) for place in places]
+            for alias in aliases
+            if alias is not None
+        ]
+
+    def _places(self) -> list[Place]:
+        """This device as it is now, and all that it answers for."""
+        own = (self.service.identity, self.service.epoch)
+        served = served_epochs(checks_of(self.store.links(own[0]), own[0]), own)
+        return sorted(served | {own}, key=lambda place: (place[0].digest, place[1].digest))
+
+    def _answered(self, item: int, answer: Answer, claims: Claims) -> None:
+        self.progress.add(item, answer)
+        self._spent += [key for keys in self._claim_keys([item]) for key in keys]
+        if len(self._spent) >= self.work.execution.ahead:
+            claims.release(self._spent)
+            self._spent = []
+        self._look_for_twins()
+
+    def _states(self) -> NDArray[np.int8]:
+        member = self.service.members[0]
+        return item_states(
+            self.work, self.store, member.identity, member.epoch, self.work.protocol.runs_on(self.device)
+        )
+
+    def _look_for_twins(self) -> None:
+        """Now and then see whether equal devices on other hosts agree with this one, and share the work from then."""
+        now = time.monotonic()
+        if now - self._looked_for_twins < _LOOK_FOR_TWINS_EVERY_S:
+            return
+        self._looked_for_twins = now
+        for line in link_twins_elsewhere(self.service.members[0], [config.digest for config in self.work.configs]):
+            self.events.add(NOTE, line, self.device.uri)
+
+    def _wait_for_others(self) -> None:
+        """Everything that is left is claimed by others: they answer it, or their claims run out."""
+        self.progress.state = "waiting for other hosts"
+        self._stopping.wait(_WAIT_FOR_OTHERS_S)
+        self.progress.state = "ready"
+
+    def _notified(self, line: str) -> None:
+        report = self.service.report()
+        state = report[0].state if report else "ready"
+        kind = NOTE if state == self._state else {"away": LOST, "ready": BACK, "out": OUT}[state]
+        self._state = self.progress.state = state
+        self.events.add(kind, line, self.device.uri)
+
+
+def _handing_out(made: Built) -> Callable[[], MeasurableModel]:
+    def build() -> MeasurableModel:
+        if isinstance(made, LetiError):
+            raise made
+        return made
+
+    return build

@@ -1,0 +1,323 @@
+"""A campaign on this machine: whole, stopped, killed, started twice, with devices that fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from leti_opt.campaign import dataset
+from leti_opt.campaign.dataset import DatasetCampaign
+from leti_opt.campaign.progress import ProgressRow
+from leti_opt.device.device import Device
+from leti_opt.device.model import MeasurableModel
+from leti_opt.errors import CampaignRunningError, DeviceError, InfeasibleError, InvalidInputError
+from leti_opt.store.latency_store import LatencyStore
+from tests.campaign.campaigns import QUICK, quick_campaign, start, write_toml
+from tests.contracts.scripted_device import Answer, ScriptedDevice, shaky, steady
+
+COUNT = 20
+
+
+def measurements_of_each_model(store: Path) -> list[int]:
+    """How many measurements the store's own table has of each network that is a result."""
+    engine = create_engine(f"sqlite:///{store}")
+    query = "SELECT count(*) FROM measurements m JOIN models o ON o.id = m.model_id WHERE o.role IS NULL GROUP BY o.id"
+    with engine.connect() as connection:
+        counts = [row[0] for row in connection.execute(text(query))]
+    engine.dispose()
+    return counts
+
+
+def event_kinds(store: Path) -> list[str]:
+    with LatencyStore(store) as opened:
+        [campaign] = opened.campaign_records()
+        return [event.kind for event in opened.events(campaign.id)]
+
+
+def use_devices(monkeypatch: pytest.MonkeyPatch, *devices: Device) -> None:
+    monkeypatch.setattr(dataset, "open_devices", lambda _uris: list(devices))
+
+
+def scripted(name: str = "one", failing: Sequence[Exception | None] = (), answers: object = None) -> ScriptedDevice:
+    def script(_model: MeasurableModel) -> list[Answer]:
+        return [steady(2.0, 5)] * 3
+
+    return ScriptedDevice(answers or script, name=name, default_min_runs=5, load_script=failing)  # type: ignore[arg-type]
+
+
+@pytest.mark.needs("litert")
+def test_a_campaign_measures_every_network_once_on_this_host(tmp_path: Path) -> None:
+    campaign = quick_campaign(tmp_path, devices=["host-cpu?cores=0"])
+    assert campaign.plan().lacking == COUNT
+    assert not (tmp_path / "latency.db").exists(), "planning makes nothing"
+    seen: list[Sequence[ProgressRow]] = []
+    summary = campaign.run(on_tick=seen.append)
+    assert summary.is_complete
+    assert seen
+    assert measurements_of_each_model(tmp_path / "latency.db") == [1] * COUNT
+    assert campaign.plan().lacking == campaign.status().lacking == 0
+    [row] = summary.outcome.rows
+    assert row.measured == row.new == COUNT
+    assert row.seconds["timed runs"] > 0
+    again = campaign.run()
+    assert again.is_complete
+    assert again.outcome.rows[0].new == 0
+    assert event_kinds(tmp_path / "latency.db") == ["started", "finished"] * 2
+
+
+@pytest.mark.needs("litert")
+@pytest.mark.parametrize("backend", ["loky", "sequential"])
+def test_networks_are_built_by_any_backend_of_joblib(tmp_path: Path, backend: str) -> None:
+    execution = {"backend": backend, "builders": 1}
+    campaign = quick_campaign(tmp_path, devices=["host-cpu?cores=0"], cells={"sample": 5}, execution=execution)
+    assert campaign.run().is_complete
+
+
+def test_two_networks_of_each_cell_advance_together(tmp_path: Path) -> None:
+    networks = ["small", {"preset": "small", "filters": 8}]
+    campaign = quick_campaign(tmp_path, devices=["replay:formula", "replay:formula?seed=2"], networks=networks)
+    assert campaign.plan().lacking == 2 * 2 * COUNT
+    assert campaign.run().is_complete
+    assert measurements_of_each_model(tmp_path / "latency.db") == [2] * (2 * COUNT)
+
+
+def test_what_another_campaign_measured_is_not_measured_again(tmp_path: Path) -> None:
+    small = quick_campaign(tmp_path, devices=["replay:formula"], cells={"sample": 8})
+    small.run()
+    large = quick_campaign(tmp_path, devices=["replay:formula"], name="large")
+    assert large.plan().lacking == COUNT - 8
+    large.run()
+    assert measurements_of_each_model(tmp_path / "latency.db") == [1] * COUNT
+
+
+def kill(path: Path, after: int, store: Path) -> int:
+    """Start the campaign and kill it, with all that it started, once some more is stored; how much is."""
+    running = start(path)
+    before = len(measurements_of_each_model(store)) if store.exists() else 0
+    deadline = time.monotonic() + 120
+    while running.poll() is None and time.monotonic() < deadline:
+        if store.exists() and len(measurements_of_each_model(store)) >= before + after:
+            break
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.communicate()
+    assert running.returncode == -signal.SIGKILL, "it was killed, and had not ended by itself"
+    return len(measurements_of_each_model(store))
+
+
+def end_after_kills(tmp_path: Path, sample: int, kills: int) -> None:
+    path, store = write_toml(tmp_path, sample), tmp_path / "latency.db"
+    draw = random.Random(1)
+    stored = [kill(path, draw.randint(1, sample // (kills + 2)), store) for _ in range(kills)]
+    assert stored == sorted(set(stored)), "every run got further"
+    assert stored[-1] < sample
+    last = start(path, "--json")
+    output, errors = last.communicate(timeout=300)
+    assert last.returncode == 0, errors
+    assert json.loads(output)["is_complete"]
+    assert measurements_of_each_model(store) == [1] * sample
+
+
+@pytest.mark.needs("litert")
+def test_a_campaign_that_is_killed_twice_ends_complete_with_each_network_measured_once(tmp_path: Path) -> None:
+    end_after_kills(tmp_path, 40, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("litert")
+def test_a_campaign_of_300_networks_that_is_killed_five_times_ends_complete_with_each_measured_once(
+    tmp_path: Path,
+) -> None:
+    end_after_kills(tmp_path, 300, 5)
+
+
+@pytest.mark.needs("litert")
+def test_started_twice_at_once_it_is_refused_and_says_who_runs_it(tmp_path: Path) -> None:
+    path, store = write_toml(tmp_path, 400), tmp_path / "latency.db"
+    running = start(path)
+    try:
+        deadline = time.monotonic() + 60
+        while not (store.exists() and measurements_of_each_model(store)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        campaign = DatasetCampaign(path)
+        assert campaign.status().running
+        with pytest.raises(CampaignRunningError, match=f"process {running.pid}"):
+            campaign.run()
+        assert running.poll() is None
+    finally:
+        os.killpg(running.pid, signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "the same command goes on" in errors
+    assert not campaign.status().running
+    assert set(measurements_of_each_model(store)) == {1}
+
+
+def slow_device(monkeypatch: pytest.MonkeyPatch) -> ScriptedDevice:
+    device = scripted()
+    load = device.load
+
+    def slowly(model: MeasurableModel) -> object:
+        time.sleep(0.2)
+        return load(model)
+
+    monkeypatch.setattr(device, "load", slowly)
+    use_devices(monkeypatch, device)
+    return device
+
+
+def test_it_stops_at_the_moment_that_it_was_given_and_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_device(monkeypatch)
+    campaign = quick_campaign(tmp_path, devices=["scripted:one"])
+    summary = campaign.run(until=timedelta(0))
+    assert summary.outcome.is_stopped
+    assert not summary.is_complete
+    assert summary.outcome.rows[0].new < COUNT
+    assert campaign.run().is_complete
+    assert measurements_of_each_model(tmp_path / "latency.db") == [1] * COUNT
+    assert event_kinds(tmp_path / "latency.db") == ["started", "stopped", "started", "finished"]
+
+
+def test_an_interrupted_run_stores_what_was_being_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = slow_device(monkeypatch)
+
+    def interrupt(rows: Sequence[ProgressRow]) -> None:
+        if rows[0].new >= 2:
+            raise KeyboardInterrupt
+
+    campaign = quick_campaign(tmp_path, devices=["scripted:one"])
+    with pytest.raises(KeyboardInterrupt):
+        campaign.run(on_tick=interrupt)
+    stored = measurements_of_each_model(tmp_path / "latency.db")
+    assert stored == [1] * len(device.loads)
+    assert 2 <= len(stored) < COUNT
+    assert campaign.run().is_complete
+    assert len(device.loads) == COUNT
+
+
+def test_a_device_that_fails_and_comes_back_loses_nothing_and_the_user_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = scripted(failing=[None, None, DeviceError("scripted:one is unplugged"), None])
+    use_devices(monkeypatch, device)
+    told = tmp_path / "told"
+    command = f'echo "$LETI_EVENT|$LETI_CAMPAIGN|$LETI_DEVICE|$LETI_EVENT_TEXT" >> {told}; cat >> {told}.json'
+    campaign = quick_campaign(tmp_path, devices=["scripted:one"], on_event=command)
+    assert campaign.run().is_complete
+    assert len(device.loads) == COUNT + 1, "the load that failed was made again"
+    assert measurements_of_each_model(tmp_path / "latency.db") == [1] * COUNT
+    lines = told.read_text().splitlines()
+    assert {line.split("|")[0] for line in lines} == {"started", "device-lost", "device-back", "finished"}
+    [lost] = [line for line in lines if line.startswith("device-lost")]
+    assert lost.split("|")[1:3] == ["quick", "scripted:one"]
+    assert "is unplugged" in lost
+    assert '"event": "device-lost"' in Path(f"{told}.json").read_text()
+
+
+def test_a_command_that_fails_stops_nothing_and_is_noted_once(tmp_path: Path) -> None:
+    campaign = quick_campaign(tmp_path, devices=["replay:formula"], on_event="echo no such thing >&2; exit 3")
+    assert campaign.run().is_complete
+    with LatencyStore(tmp_path / "latency.db") as store:
+        notes = [event.text for event in store.events(1, kinds=["note"])]
+    assert len(notes) == 1
+    assert "exit status 3: no such thing" in notes[0]
+
+
+def test_a_device_that_stays_away_is_left_out_and_the_others_finish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = scripted("two", failing=[None, *[DeviceError("scripted:two is gone")] * 100])
+    monkeypatch.setattr(gone, "contact", lambda: (_ for _ in ()).throw(DeviceError("scripted:two is gone")))
+    use_devices(monkeypatch, scripted("one"), gone)
+    execution = {**QUICK["execution"], "patience_h": 0.0001}
+    campaign = quick_campaign(tmp_path, devices=["scripted:one", "scripted:two"], execution=execution)
+    summary = campaign.run()
+    one, two = summary.outcome.rows
+    assert one.measured == COUNT
+    assert two.measured < COUNT
+    assert two.state == "out"
+    assert "scripted:two is gone" in summary.outcome.errors["scripted:two"]
+    assert event_kinds(tmp_path / "latency.db")[-2:] == ["device-out", "incomplete"]
+
+
+def test_unstable_and_infeasible_networks_are_kept_and_not_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: list[str] = []
+
+    def script(model: MeasurableModel) -> list[Answer]:
+        models.append(model.key)
+        if len(models) % 5 == 0:
+            return [InfeasibleError("not delegated")]
+        return [shaky(2.0, 5)] * 2 if len(models) % 5 == 1 else [steady(2.0, 5)]
+
+    device = scripted(answers=script)
+    use_devices(monkeypatch, device)
+    protocol = {"min_runs": 5, "max_attempts": 1, "warmup_runs": 0}
+    campaign = quick_campaign(tmp_path, devices=["scripted:one"], protocol=protocol)
+    summary = campaign.run()
+    [row] = summary.outcome.rows
+    assert (row.measured, row.unstable, row.infeasible) == (12, 4, 4)
+    assert summary.is_complete
+    loads = len(device.loads)
+    assert campaign.run().is_complete
+    assert len(device.loads) == loads
+    assert campaign.run(retry_unstable=True).is_complete
+    assert len(device.loads) == loads + 4, "the unstable ones were asked for once more"
+
+
+def test_a_forecast_stands_on_what_the_store_knows(tmp_path: Path) -> None:
+    first = quick_campaign(tmp_path, devices=["replay:formula"], cells={"sample": 10})
+    assert first.plan().rows[0].seconds_each is None
+    assert first.plan().seconds is None
+    first.run()
+    [row] = quick_campaign(tmp_path, devices=["replay:formula"]).plan().rows
+    assert row.seconds_each is not None
+    assert "10 networks of this kind" in row.basis
+    [other] = quick_campaign(tmp_path, devices=["replay:formula"], networks=["small"]).plan().rows
+    assert other.seconds_each is not None
+    assert other.basis.startswith("FLOPs")
+
+
+def test_a_device_that_nobody_has_seen_has_no_forecast(tmp_path: Path) -> None:
+    plan = quick_campaign(tmp_path, devices=["android:127.0.0.1:1/cpu"]).plan()
+    assert plan.rows[0].lacking == COUNT
+    assert "cannot be reached" in plan.rows[0].note
+
+
+def test_a_store_in_memory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="must outlive it"):
+        quick_campaign(tmp_path, devices=["replay:formula"], store=":memory:")
+
+
+def test_nothing_is_left_behind_by_a_killed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    path, store = write_toml(tmp_path, 60), tmp_path / "latency.db"
+    kill(path, 3, store)
+    last = start(path)
+    _, errors = last.communicate(timeout=120)
+    assert last.returncode == 0, errors
+    assert [left.name for left in temporary.iterdir() if left.name.startswith("leti-opt")] == []
+
+
+def test_the_summary_counts_each_kind_of_answer_once(tmp_path: Path) -> None:
+    campaign = quick_campaign(tmp_path, devices=["replay:formula?infeasible=0.2"])
+    [row] = campaign.run().outcome.rows
+    with LatencyStore(tmp_path / "latency.db") as store:
+        stages = Counter(failure.stage for failure in store.failures())
+    assert row.infeasible == stages["run"] > 0
+    assert row.measured + row.infeasible == COUNT

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leti_opt.campaign.definition import CampaignDefinition
+from leti_opt.campaign.template import TEMPLATE
+from leti_opt.errors import InvalidInputError
+
+
+def define(**settings: Any) -> CampaignDefinition:
+    return CampaignDefinition(**{"name": "a", "devices": ["host-cpu"], "networks": ["small"], **settings})
+
+
+def test_the_template_is_a_campaign_with_every_setting_known(tmp_path: Path) -> None:
+    path = tmp_path / "campaign.toml"
+    path.write_text(TEMPLATE)
+    campaign = CampaignDefinition.load(path)
+    assert campaign.cells.sample == 300
+    assert campaign.store == str(tmp_path / "latency.db")
+
+
+def test_every_setting_that_the_template_comments_out_is_known_too(tmp_path: Path) -> None:
+    lines = [
+        line.removeprefix("# ") if line.startswith("# ") and " = " in line else line for line in TEMPLATE.splitlines()
+    ]
+    path = tmp_path / "campaign.toml"
+    path.write_text("\n".join(lines))
+    campaign = CampaignDefinition.load(path)
+    assert campaign.cells.filter.max_flops == 5e9
+    assert campaign.cells.filter.accuracy == tmp_path / "nasbench101.accuracy"
+    assert campaign.measurement_protocol.min_runs == 300
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cells": {"smaple": 3}}, "unknown setting cells.smaple; did you mean 'sample'"),
+        ({"cells": {"filter": {"maxflops": 3}}}, "unknown setting cells.filter.maxflops; did you mean 'max_flops'"),
+        ({"devices": [{"url": "host-cpu"}]}, "unknown setting devices.0.url; did you mean 'uri'"),
+        ({"storee": "x"}, "unknown setting storee; did you mean 'store'"),
+        ({"protocol": {"min_run": 3}}, "unknown setting protocol.min_run; did you mean 'min_runs'"),
+        ({"protocol": {"min_runs": 0}}, "min_runs must be 1 or more, not 0"),
+        ({"canary": {"pace": "quit"}}, "unknown pace 'quit'; did you mean 'quiet'"),
+        ({"networks": ["smal"]}, "unknown network 'smal'; did you mean 'small'"),
+        ({"networks": [{"preset": "small", "filter": 3}]}, "unknown setting 'filter'"),
+        ({"networks": ["small", {"preset": "small"}]}, "two of the networks are the same"),
+        ({"devices": []}, "devices: .*at least 1"),
+        ({"devices": ["host-cpu", "host-cpu"]}, "host-cpu is given twice"),
+        ({"cells": {"filter": {"max_flops": "many"}}}, "cells.filter.max_flops: 'many' is no quantity"),
+        ({"cells": {"filter": {"min_accuracy": 0.9}}}, "min_accuracy needs accuracy"),
+        ({"cells": {"table": "a.npz", "space": "nasbench201"}}, "give table or a space, not both"),
+        ({"execution": {"backend": "dask"}}, "execution.backend"),
+        ({"seed": -1}, "seed"),
+        ({"name": "a/b"}, "name"),
+    ],
+)
+def test_wrong_settings_are_refused_with_the_nearest_right_name(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        define(**settings)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        define(cells={"smaple": 1, "filter": {"max_flop": 2}}, seed="x")
+    assert all(word in str(caught.value) for word in ("smaple", "max_flop", "seed"))
+
+
+def test_a_missing_file_and_one_that_is_no_toml_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="cannot read"):
+        CampaignDefinition.load(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("name = ")
+    with pytest.raises(InvalidInputError, match="is not TOML"):
+        CampaignDefinition.load(tmp_path / "bad.toml")
+
+
+def test_relative_paths_count_from_the_files_folder(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(
+        'name = "a"\ndevices = ["host-cpu"]\nstore = "x/y.db"\n[cells]\ntable = "cells.npz"\n'
+    )
+    campaign = CampaignDefinition.load(tmp_path / "c.toml")
+    assert campaign.store == str(tmp_path / "x" / "y.db")
+    assert campaign.cells.table == tmp_path / "cells.npz"
+
+
+def test_a_url_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('name = "a"\ndevices = ["host-cpu"]\nstore = "postgresql://host/name"\n')
+    assert CampaignDefinition.load(tmp_path / "c.toml").store == "postgresql://host/name"
+
+
+def test_another_store_or_device_is_the_same_campaign_and_other_cells_are_another() -> None:
+    campaign = define()
+    assert define(store="b.db", devices=["replay:formula"], on_event="true").content == campaign.content
+    assert define(cells={"sample": 3}).content != campaign.content
+    assert define(networks=["nasbench101"]).content != campaign.content
+    assert define(seed=1).content != campaign.content

@@ -1,0 +1,140 @@
+"""The data set that a campaign is exported to, read with pandas alone."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from leti_opt.architecture import Architecture
+from leti_opt.campaign.dataset import DatasetCampaign
+from leti_opt.campaign.export import FIGURES
+from leti_opt.errors import NotFoundError
+from leti_opt.network.config import NetworkConfig
+from leti_opt.network.cost import network_cost
+from leti_opt.report.dataset_card import write_dataset
+from leti_opt.store.latency_store import LatencyStore
+from tests.campaign.campaigns import quick_campaign
+
+FORMULA = {"uri": "replay:formula?seed=1&infeasible=0.2&unstable=0.2", "name": "paper"}
+
+
+def finished(tmp_path: Path, **settings: object) -> DatasetCampaign:
+    campaign = quick_campaign(
+        tmp_path, **{"devices": [FORMULA, "replay:formula?seed=2"], "protocol": {}, "cells": {"sample": 40}, **settings}
+    )
+    campaign.run()
+    return campaign
+
+
+def test_every_network_is_a_row_with_its_cell_costs_and_figures(tmp_path: Path) -> None:
+    campaign = finished(tmp_path)
+    written = write_dataset(campaign, tmp_path / "set")
+    rows = pd.read_parquet(tmp_path / "set" / "latencies.parquet")
+    assert written.rows == len(rows) == 40
+    config = NetworkConfig.small(filters=8)
+    with LatencyStore(tmp_path / "latency.db") as store:
+        for row, cell in zip(rows.to_dict("records"), campaign.cells, strict=True):
+            assert Architecture.parse(row["cell"]) == cell
+            assert row["graph_hash"] == cell.graph_hash
+            assert [list(line) for line in row["adjacency"]] == cell.adjacency.tolist()
+            assert list(row["operations"]) == list(cell.operations)
+            cost = network_cost(cell, config)
+            assert (row["flops"], row["parameters"]) == (cost.flops, cost.parameters)
+            assert row["peak_activation_bytes"] == cost.peak_memory_bytes
+            if row["formula_status"] == "simulated":
+                identity, epoch = store.devices_by_uri()["replay:formula?seed=2"]
+                [alias] = store.aliases(graph_hash=cell.graph_hash)
+                [measurement] = store.find(str(store.resolve(alias)), identity, epoch)
+                assert row["formula_latency_ms"] == measurement.latency_ms()
+                assert row["formula_runs"] == 300
+                assert row["formula_measured_at"].to_pydatetime() == measurement.started_at
+
+
+def test_unstable_networks_have_no_latency_and_infeasible_ones_their_reason(tmp_path: Path) -> None:
+    write_dataset(finished(tmp_path), tmp_path / "set")
+    rows = pd.read_parquet(tmp_path / "set" / "latencies.parquet")
+    by_status = rows.groupby("paper_status")
+    assert set(by_status.groups) == {"simulated", "unstable", "infeasible"}
+    assert by_status.get_group("unstable")["paper_latency_ms"].isna().all()
+    assert by_status.get_group("unstable")["paper_attempts"].eq(5).all()
+    assert by_status.get_group("infeasible")["paper_failure"].str.contains("simulated refusal").all()
+    assert by_status.get_group("simulated")["paper_latency_ms"].gt(0).all()
+
+
+def test_csv_has_the_same_rows_with_lists_as_json(tmp_path: Path) -> None:
+    write_dataset(finished(tmp_path), tmp_path / "set", csv=True)
+    rows = pd.read_parquet(tmp_path / "set" / "latencies.parquet")
+    plain = pd.read_csv(tmp_path / "set" / "latencies.csv")
+    assert list(plain.columns) == list(rows.columns)
+    assert [json.loads(text) for text in plain["operations"]] == [list(names) for names in rows["operations"]]
+    assert plain["paper_latency_ms"].fillna(0).tolist() == pytest.approx(rows["paper_latency_ms"].fillna(0).tolist())
+
+
+def test_a_campaign_that_is_not_complete_is_exported_as_far_as_it_is(tmp_path: Path) -> None:
+    finished(tmp_path, cells={"sample": 10})
+    larger = quick_campaign(tmp_path, devices=[FORMULA], protocol={}, cells={"sample": 25})
+    [counts] = write_dataset(larger, tmp_path / "set").counts
+    assert counts.lacking == 15
+    rows = pd.read_parquet(tmp_path / "set" / "latencies.parquet")
+    assert rows["paper_status"].isna().sum() == 15
+
+
+def test_two_networks_of_each_cell_are_two_rows(tmp_path: Path) -> None:
+    networks = ["small", {"preset": "small", "filters": 8}]
+    write_dataset(finished(tmp_path, networks=networks), tmp_path / "set")
+    rows = pd.read_parquet(tmp_path / "set" / "latencies.parquet")
+    assert len(rows) == 80
+    assert rows.groupby("network").size().tolist() == [40, 40]
+    assert rows["formula_status"].notna().all()
+
+
+def test_the_card_says_what_every_column_is_and_that_nothing_was_measured(tmp_path: Path) -> None:
+    written = write_dataset(finished(tmp_path, licence="cc-by-4.0"), tmp_path / "set")
+    text = (tmp_path / "set" / "README.md").read_text()
+    front = text.split("---")[1]
+    assert 'license: "cc-by-4.0"' in front
+    assert "data_files: latencies.parquet" in front
+    rows = pd.read_parquet(tmp_path / "set" / "latencies.parquet")
+    for column in rows.columns:
+        own = column.removeprefix("paper_").removeprefix("formula_")
+        assert f"`{column}`" in text or f"`…_{own}`" in text
+    assert "SIMULATED: a formula gave these figures; nothing was measured" in text
+    assert "SIMULATED" in written.statement
+    assert {f"…_{name}" for name in FIGURES} <= set(text.replace("`", " ").replace(":", " ").split())
+
+
+@pytest.mark.needs("litert")
+def test_a_measured_set_brings_networks_to_check_it_by_and_hides_the_host(tmp_path: Path) -> None:
+    campaign = quick_campaign(tmp_path, devices=[{"uri": "host-cpu?cores=0", "name": "mine"}])
+    campaign.run()
+    written = write_dataset(campaign, tmp_path / "set")
+    assert "panel_mine.zip" in written.files
+    with zipfile.ZipFile(tmp_path / "set" / "panel_mine.zip") as panel:
+        assert "card.json" in panel.namelist()
+    with LatencyStore(tmp_path / "latency.db") as store:
+        _, epoch = store.devices_by_uri()["host-cpu?cores=0"]
+    texts = (tmp_path / "set" / "README.md").read_text()
+    rows = pd.read_parquet(tmp_path / "set" / "latencies.parquet")
+    assert rows["mine_status"].eq("measured").all()
+    assert epoch.unit not in texts
+    assert not rows["mine_epoch"].str.startswith(epoch.digest[:16]).any()
+    [digest] = set(rows["mine_epoch"])
+    assert f"`{digest}`" in texts
+
+
+def test_a_campaign_without_any_figures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="start it with: leti-opt campaign run"):
+        write_dataset(quick_campaign(tmp_path, devices=["replay:formula"]), tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_pandas_alone_reads_the_parquet_file_with_plain_types(tmp_path: Path) -> None:
+    write_dataset(finished(tmp_path), tmp_path / "set")
+    rows = pd.read_parquet(tmp_path / "set" / "latencies.parquet")
+    assert rows["paper_latency_ms"].dtype == "float64"
+    assert str(rows["paper_measured_at"].dtype) == "datetime64[us, UTC]"
+    assert rows.isna().sum()["graph_hash"] == 0
