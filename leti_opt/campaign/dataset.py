@@ -160,6 +160,7 @@ class DatasetCampaign:
     @contextmanager
     def _opened(self, writes: bool, opens: bool = True) -> Iterator[tuple[CampaignWork, list[Device], LatencyStore]]:
         """What there is to do, the devices and the store."""
+        _ = self.cells  # what is wrong with them is told before a store is made
         with ExitStack() as stack:
             devices = open_devices([entry.uri for entry in self.definition.devices]) if opens else []
             for device in devices:

@@ -1,0 +1,306 @@
+"""The study of lookup tables: networks measured whole, and as sums of their layers and kernels measured alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from leti_opt.campaign.lut_result import (
+    DirectFigure,
+    LutFigure,
+    LutResult,
+    ModelResult,
+    direct_of,
+    figure_of,
+    residual_case,
+    residual_figure,
+)
+from leti_opt.campaign.lut_work import LutWork
+from leti_opt.device.device import Device
+from leti_opt.device.open_device import open_device
+from leti_opt.device.protocol import MeasurementProtocol, check_protocol
+from leti_opt.errors import InvalidInputError
+from leti_opt.network.tflite_converter import converter_version
+from leti_opt.objective.canary import CanarySettings
+from leti_opt.objective.measuring import MeasuringService
+from leti_opt.predictor.lut import LatencyTable, TableOrigin
+from leti_opt.predictor.lut_pieces import GRANULARITIES, Cuttable, Cutting, Granularity, cutting_of
+from leti_opt.predictor.lut_residual import Residual, ResidualCase, fit_residual
+from leti_opt.predictor.lut_sum import PieceSum, TableEntry, add_up
+from leti_opt.store.latency_store import LatencyStore
+
+
+@dataclass(frozen=True)
+class LutStep:
+    """One piece or network of a study is done.
+
+    Args:
+        done: how many are.
+        total: of how many, equal ones counted once.
+        name: of this one.
+        source: ``device``, ``store``, ``memory``; ``forecast`` for a piece without operators.
+        latency_ms: its figure, where it has one.
+    """
+
+    done: int
+    total: int
+    name: str
+    source: str
+    latency_ms: float | None
+
+
+@dataclass(frozen=True)
+class LutPlan:
+    """What a study will do.
+
+    Args:
+        pieces: how many the networks fall into, by what they are cut into.
+        distinct: how many of these differ.
+        networks: how many are measured whole.
+        stored: how many measurements the store has already.
+        to_measure: how many are left; those that turn out to hold no operators need none.
+        refused: networks that cannot be cut so, with the reason.
+    """
+
+    pieces: Mapping[str, int]
+    distinct: Mapping[str, int]
+    networks: int
+    stored: int
+    to_measure: int
+    refused: Mapping[str, str]
+
+
+def study_protocol(device: Device, min_runs: int | None = None) -> MeasurementProtocol:
+    """The device's number of runs, or another; several timed as one for short pieces where the device can do so."""
+    return MeasurementProtocol(min_runs=min_runs, runs_per_sample=None if device.reveals_runs else 1)
+
+
+class LutStudy:
+    """Measures networks whole and in pieces, and says how far the sum of the pieces is from the whole (LETI paper).
+
+    Equal pieces are measured once, whatever network they are in. Everything is in the store at once: killed and
+    started again, the study measures only what the store lacks. Close it, or use it as a context manager.
+
+    Args:
+        models: networks by name: Keras models, :class:`~leti_opt.network.layer_graph.LayerGraph`, paths of ``.tflite``
+            files or their content.
+        device: URI of a device that runs files, or an open one.
+        store: path or URL of the store, or an open one.
+        granularity: any of ``layer`` (each layer of the Keras model is a file of its own), ``kernel`` (each operator of
+            the converted file) and ``residual`` (kernels, and a constant for each kernel and each transfer, fitted on
+            the *other* networks of the study).
+        protocol: when a measurement holds. By default the device's number of runs; where it can time several runs as
+            one, those of less than a millisecond are timed so.
+        precision: that Keras models are converted to.
+        canary: how the device is watched.
+        seed: of the order in which is measured.
+
+    Raises:
+        InvalidInputError: no networks, an unknown granularity, or a device that runs no files.
+
+    >>> from leti_opt import Architecture, NetworkConfig, build_layer_graph
+    >>> graph = build_layer_graph(Architecture.parse("0-1,1-2:maxpool3x3"), NetworkConfig(scope="cell", filters=8))
+    >>> with LutStudy({"pool": graph}, "host-cpu", ":memory:", ["kernel"], MeasurementProtocol(min_runs=2)) as study:
+    ...     found = study.run()
+    >>> found.models[0].sums[0].pieces, found.models[0].direct.latency_ms > 0
+    (2, True)
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Any],
+        device: str | Device = "host-cpu",
+        store: str | Path | LatencyStore = "latency.db",
+        granularity: Sequence[str] = GRANULARITIES,
+        protocol: MeasurementProtocol | None = None,
+        *,
+        precision: str = "float32",
+        canary: CanarySettings | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not models:
+            raise InvalidInputError("a study needs a network; give at least one")
+        if not granularity:
+            raise InvalidInputError(f"a study needs a granularity; choose from {', '.join(GRANULARITIES)}")
+        wanted: dict[Any, Cutting] = {each: cutting_of(each) for each in granularity}
+        self.granularity: tuple[Granularity, ...] = tuple(wanted)
+        self.precision = precision
+        self.networks = [Cuttable(model, name, precision) for name, model in models.items()]
+        self._seed = seed
+        opened = open_device(device) if isinstance(device, str) else device
+        if not opened.needs_file:
+            raise InvalidInputError(
+                f"{opened.uri} runs no files, its answers are from elsewhere, so it cannot measure single layers; "
+                "study on a device that measures, for instance host-cpu"
+            )
+        protocol = protocol or study_protocol(opened)
+        check_protocol(opened, protocol)
+        self.store = store if isinstance(store, LatencyStore) else LatencyStore(store)
+        self.service = MeasuringService(opened, self.store, protocol, canary=canary)
+        self._cuttings: tuple[Cutting, ...] = tuple(dict.fromkeys(wanted.values()))
+        self._work = LutWork(self.networks, self._cuttings, self.service)
+
+    def __enter__(self) -> LutStudy:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the device. May be called twice."""
+        self.service.close()
+
+    def plan(self) -> LutPlan:
+        """Cut the networks, which converts them, and look what the store holds of the pieces. Nothing is measured.
+
+        Raises:
+            InvalidModelError: a network cannot be converted.
+            StoreError: the store cannot be read.
+        """
+        jobs = self._work.jobs
+        pieces = {cutting: self._work.pieces(cutting) for cutting in self._cuttings}
+        stored = sum(self._work.known(job) is not None for job in jobs.values())
+        return LutPlan(
+            {cutting: len(found) for cutting, found in pieces.items()},
+            {cutting: len({piece.key for piece in found}) for cutting, found in pieces.items()},
+            len(self.networks),
+            stored,
+            len(jobs) - stored,
+            {f"{name}, {cutting}": reason for (name, cutting), reason in self._work.refused.items()},
+        )
+
+    def prepare(self, on_step: Callable[[LutStep], None] | None = None) -> None:
+        """Convert every piece that is to be measured now, so that nothing is built between two measurements.
+
+        Without it each is converted when its turn comes. The files stay in memory until they are measured.
+
+        Raises:
+            as :meth:`plan`.
+        """
+        missing = [job for job in self._work.jobs.values() if self._work.known(job) is None]
+        for done, job in enumerate(missing, start=1):
+            self._work.convert(job)
+            if on_step is not None:
+                on_step(LutStep(done, len(missing), job.model.name, "converted", None))
+
+    def run(self, on_step: Callable[[LutStep], None] | None = None) -> LutResult:
+        """Measure what the store lacks, in a shuffled order, and say what came of it.
+
+        Args:
+            on_step: told of each measurement.
+
+        Raises:
+            DeviceError: the device is gone; everything measured so far is kept.
+            StoreError: the store cannot be written.
+            InvalidModelError: a network cannot be converted.
+        """
+        jobs = self._work.jobs
+        order = np.random.default_rng(self._seed).permutation(len(jobs))
+        keys = sorted(jobs)
+        for done, place in enumerate(order, start=1):
+            job = jobs[keys[place]]
+            answer = self._work.measure(job)
+            if on_step is not None:
+                figure = None if answer.measurement is None else answer.measurement.latency_ms()
+                on_step(LutStep(done, len(jobs), job.model.name, answer.source, figure))
+        self.service.settle()
+        return self.result()
+
+    def result(self) -> LutResult:
+        """What is known by now, from the store alone.
+
+        Raises:
+            NotFoundError: something is not measured yet.
+        """
+        entries = self._work.entries()
+        directs = {network.name: direct_of(self._work.answer(network.whole)) for network in self.networks}
+        sums = {
+            (network.name, cutting): add_up(network.pieces(cutting).all, entries)
+            for network in self.networks
+            for cutting in self._cuttings
+            if (network.name, cutting) not in self._work.refused
+        }
+        cases = self._cases(directs, sums)
+        identity = self.service.identity
+        models = tuple(
+            ModelResult(
+                network.name,
+                directs[network.name],
+                tuple(self._figure(network.name, each, directs, sums, cases) for each in self.granularity),
+                {
+                    cutting: sums[network.name, cutting].times
+                    for cutting in self._cuttings
+                    if (network.name, cutting) in sums
+                },
+            )
+            for network in self.networks
+        )
+        return LutResult(identity.name, self.service.device.uri, identity.origin, self.precision, models)
+
+    def table(self, granularity: str) -> LatencyTable:
+        """The measured pieces as a table that predicts other networks; with ``residual``, fitted on all networks.
+
+        Raises:
+            InvalidInputError: the study was not asked for this granularity, or has too few networks for a residual.
+            NotFoundError: something is not measured yet.
+        """
+        cutting = cutting_of(granularity)
+        if cutting not in self._cuttings:
+            raise InvalidInputError(f"the study has no {cutting}s; ask for the granularity {granularity} in it")
+        every = self._work.entries()
+        keys = dict.fromkeys(piece.key for piece in self._work.pieces(cutting) if not piece.refusal)
+        residual = self._residual(every) if granularity == "residual" else None
+        chosen: Granularity = next(each for each in GRANULARITIES if each == granularity)
+        return LatencyTable([every[key] for key in keys], chosen, self.precision, self._origin(), residual)
+
+    def _residual(self, entries: Mapping[str, TableEntry]) -> Residual:
+        directs = {network.name: direct_of(self._work.answer(network.whole)) for network in self.networks}
+        sums = {(network.name, "kernel"): add_up(network.kernels.all, entries) for network in self.networks}
+        return fit_residual(list(self._cases(directs, sums).values()))
+
+    def _cases(
+        self, directs: Mapping[str, DirectFigure], sums: Mapping[tuple[str, Any], PieceSum]
+    ) -> dict[str, ResidualCase]:
+        found = {
+            network.name: residual_case(
+                network.name, directs[network.name], sums[network.name, "kernel"], network.kernels
+            )
+            for network in self.networks
+            if (network.name, "kernel") in sums
+        }
+        return {name: case for name, case in found.items() if case is not None}
+
+    def _figure(
+        self,
+        name: str,
+        granularity: Granularity,
+        directs: Mapping[str, DirectFigure],
+        sums: Mapping[tuple[str, Any], PieceSum],
+        cases: Mapping[str, ResidualCase],
+    ) -> LutFigure:
+        cutting = cutting_of(granularity)
+        if (name, cutting) in self._work.refused:
+            return LutFigure(granularity, reason=self._work.refused[name, cutting])
+        figure = figure_of(granularity, sums[name, cutting], directs[name])
+        if granularity != "residual":
+            return figure
+        return residual_figure(figure, cases.get(name), list(cases.values()))
+
+    def _origin(self) -> TableOrigin:
+        identity, epoch = self.service.identity, self.service.epoch
+        return TableOrigin(
+            device=identity.name,
+            device_digest=identity.digest,
+            identity={name: str(value) for name, value in asdict(identity).items()},
+            epoch=asdict(epoch),
+            protocol=asdict(self.service.protocol) | {"min_runs": self.service.protocol.runs_on(self.service.device)},
+            converter=converter_version(),
+            measured=identity.origin,
+        )
