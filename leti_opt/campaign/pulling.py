@@ -17,7 +17,7 @@ from leti_opt.campaign.claims import Claims, Place, claim_key
 from leti_opt.campaign.events import BACK, LOST, NOTE, OUT, EventLog
 from leti_opt.campaign.feed import Feed
 from leti_opt.campaign.progress import DeviceProgress
-from leti_opt.campaign.standing import item_states, lacking
+from leti_opt.campaign.standing import LACKING, item_states, lacking
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.device.device import Device
 from leti_opt.device.model import MeasurableModel
@@ -139,7 +139,7 @@ class DevicePuller:
             self._answered(item, future.result(), claims)
             answered += 1
 
-        with Feed(lambda: self._questions(pending, claims), self.work.execution.ahead) as feed:
+        with Feed(lambda: self._questions(pending, claims, states), self.work.execution.ahead) as feed:
             for item, question in feed:
                 is_again = states[item] == State.UNSTABLE
                 [future] = self.service.submit(question, fresh=bool(is_again)).values()
@@ -152,21 +152,31 @@ class DevicePuller:
                 take()
         return answered
 
-    def _questions(self, pending: NDArray[np.int64], claims: Claims) -> Iterator[tuple[int, Question]]:
+    def _questions(
+        self, pending: NDArray[np.int64], claims: Claims, states: NDArray[np.int8]
+    ) -> Iterator[tuple[int, Question]]:
         """Claim, look up and build some at a time."""
         size = self.work.execution.ahead
         for start in range(0, len(pending), size):
             if self.is_stopped:
                 return
-            items = self._claimed(pending[start : start + size], claims)
-            for config, places in self.work.split(items):
-                if not len(places):
-                    continue
-                number = self.work.configs.index(config)
-                own = places * len(self.work.configs) + number
-                built = self.builders.build(self.work.cells[places], config)
-                for item, made in zip(own.tolist(), built, strict=True):
-                    yield item, replace(self.work.question(item), build=_handing_out(made))
+            open_items = []
+            for item in self._claimed(pending[start : start + size], claims).tolist():
+                question = self.work.question(item)
+                if states[item] == LACKING and self.service.members[0].known(question) is not None:
+                    yield item, question  # a twin has measured it meanwhile
+                else:
+                    open_items.append(item)
+            yield from self._built(open_items)
+
+    def _built(self, items: Sequence[int]) -> Iterator[tuple[int, Question]]:
+        for number, (config, places) in enumerate(self.work.split(items)):
+            if not len(places):
+                continue
+            own = places * len(self.work.configs) + number
+            built = self.builders.build(self.work.cells[places], config)
+            for item, made in zip(own.tolist(), built, strict=True):
+                yield item, replace(self.work.question(item), build=_handing_out(made))
 
     def _claimed(self, items: NDArray[np.int64], claims: Claims) -> NDArray[np.int64]:
         """Those of the items that are this device's to measure."""
