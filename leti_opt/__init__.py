@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from leti_opt.accuracy.training import DigitsAccuracy as DigitsAccuracy
     from leti_opt.architecture import Architecture as Architecture
     from leti_opt.architecture_table import ArchitectureTable as ArchitectureTable
+    from leti_opt.campaign.dataset import DatasetCampaign as DatasetCampaign
+    from leti_opt.campaign.definition import CampaignDefinition as CampaignDefinition
+    from leti_opt.campaign.lut_study import LutStudy as LutStudy
     from leti_opt.device.measurement import Measurement as Measurement
     from leti_opt.device.model import MeasurableModel as MeasurableModel
     from leti_opt.device.open_device import open_device as open_device
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from leti_opt.objective.limit_decisions import LimitRow as LimitRow
     from leti_opt.objective.limit_decisions import decide_limits as decide_limits
     from leti_opt.objective.limits import LatencyLimit as LatencyLimit
+    from leti_opt.objective.surrogate import SurrogateObjective as SurrogateObjective
+    from leti_opt.predictor.lut import LatencyTable as LatencyTable
     from leti_opt.search_space.definition import NAS_BENCH_101 as NAS_BENCH_101
     from leti_opt.search_space.definition import NAS_BENCH_201 as NAS_BENCH_201
     from leti_opt.search_space.definition import SpaceDefinition as SpaceDefinition
@@ -47,12 +52,16 @@ _HOME = {
     "Architecture": "leti_opt.architecture",
     "ArchitectureSpace": "leti_opt.search_space.parametrization",
     "ArchitectureTable": "leti_opt.architecture_table",
+    "CampaignDefinition": "leti_opt.campaign.definition",
+    "DatasetCampaign": "leti_opt.campaign.dataset",
     "DeviceLatencyObjective": "leti_opt.objective.latency",
     "DigitsAccuracy": "leti_opt.accuracy.training",
     "LatencyLimit": "leti_opt.objective.limits",
     "LatencyObjective": "leti_opt.objective.latency",
     "LatencyStore": "leti_opt.store.latency_store",
+    "LatencyTable": "leti_opt.predictor.lut",
     "LimitRow": "leti_opt.objective.limit_decisions",
+    "LutStudy": "leti_opt.campaign.lut_study",
     "MeasurableModel": "leti_opt.device.model",
     "Measurement": "leti_opt.device.measurement",
     "MeasurementProtocol": "leti_opt.device.protocol",
@@ -61,6 +70,7 @@ _HOME = {
     "NetworkConfig": "leti_opt.network.config",
     "Operation": "leti_opt.network.operations",
     "SpaceDefinition": "leti_opt.search_space.definition",
+    "SurrogateObjective": "leti_opt.objective.surrogate",
     "TableCost": "leti_opt.network.table_cost",
     "build_keras_model": "leti_opt.network.keras_model",
     "build_layer_graph": "leti_opt.network.assembly",

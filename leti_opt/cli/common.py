@@ -19,14 +19,17 @@ import typer
 
 from leti_opt import atomic_file
 from leti_opt.errors import (
+    CampaignRunningError,
     DeviceError,
     EpochWarning,
     InvalidConfigError,
     InvalidInputError,
     LetiError,
     NotFoundError,
+    PredictorFileError,
     StatisticUnavailableError,
     StoreError,
+    TableFileError,
     did_you_mean,
 )
 
@@ -124,6 +127,8 @@ def exit_code(error: LetiError) -> int:
     if isinstance(error, StoreError):
         return EXIT_STORE
     if isinstance(error, InvalidInputError | NotFoundError | StatisticUnavailableError):
+        return EXIT_INPUT
+    if isinstance(error, TableFileError | PredictorFileError | CampaignRunningError):
         return EXIT_INPUT
     return 1
 

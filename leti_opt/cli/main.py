@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from leti_opt.cli import accuracy, build, compare, devices, measure, reproduce, search, space, store
+from leti_opt.cli import accuracy, build, campaign, compare, devices, lut, measure, reproduce, search, space, store
 from leti_opt.cli.common import EXIT_CODES, quieten_tensorflow
 
 app = typer.Typer(
@@ -22,7 +22,9 @@ app.command("search")(search.search)
 app.command("build")(build.build)
 app.command("convert")(build.convert)
 app.add_typer(accuracy.app, name="accuracy")
+app.add_typer(campaign.app, name="campaign")
 app.add_typer(devices.app, name="devices")
+app.add_typer(lut.app, name="lut")
 app.add_typer(space.app, name="space")
 app.add_typer(store.app, name="store")
 

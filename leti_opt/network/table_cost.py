@@ -148,10 +148,10 @@ def check_fits(table: ArchitectureTable, config: NetworkConfig) -> None:
         InvalidConfigError: a row's network cannot be built, or sizes are beyond 64 bits.
         UnknownOperationError: an operation that the config does not know.
     """
-    unfit = [rows[_unfit(group, table.labels, config)] for rows, group in chunks(table)]
-    first = min((rows.min() for rows in unfit if rows.size), default=None)
-    if first is not None:
-        cell = table[int(first)]
+    unfit = unfit_rows(table, config)
+    if unfit.size:
+        first = int(unfit[0])
+        cell = table[first]
         try:
             build_layer_graph(cell, config)
         except InvalidConfigError as error:
@@ -161,6 +161,12 @@ def check_fits(table: ArchitectureTable, config: NetworkConfig) -> None:
         raise InvalidConfigError(
             f"costs may reach {bound:.1e}, which 64 bits do not hold; lower filters, stacks, batch_size or input_shape"
         )
+
+
+def unfit_rows(table: ArchitectureTable, config: NetworkConfig) -> NDArray[np.int64]:
+    """Rows whose networks cannot be built, ascending."""
+    unfit = [rows[_unfit(group, table.labels, config)] for rows, group in chunks(table)]
+    return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *unfit]))
 
 
 def _unfit(cells: EqualSized, labels: Sequence[str], config: NetworkConfig) -> NDArray[np.bool_]:

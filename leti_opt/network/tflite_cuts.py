@@ -41,6 +41,15 @@ class OperatorCut:
     _unpacking: tuple[int, ...] = field(default=(), repr=False, compare=False)
 
     @property
+    def shapes(self) -> str:
+        """Sizes of the tensors that it reads and writes, for people, without the batch: ``8x8x3 -> 8x8x16``."""
+        read, written = (" ".join(map(self._size, tensors)) for tensors in (self.inputs, self.outputs))
+        return f"{read} -> {written}"
+
+    def _size(self, tensor: int) -> str:
+        return "x".join(map(str, self._file.shape(tensor)[1:])) or "1"
+
+    @property
     def content(self) -> bytes:
         """The operator as a ``.tflite`` file; packed anew at each call, so that a large network is not held twice.
 

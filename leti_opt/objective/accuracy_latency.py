@@ -10,6 +10,7 @@ from leti_opt.architecture import Architecture
 from leti_opt.errors import InvalidInputError
 from leti_opt.objective.answers import Answer
 from leti_opt.objective.latency import DeviceLatencyObjective
+from leti_opt.objective.surrogate import SurrogateObjective
 
 if TYPE_CHECKING:
     import nevergrad as ng
@@ -45,7 +46,7 @@ class AccuracyLatencyObjective:
     Args:
         accuracy: any callable from an architecture to an accuracy between 0 and 1, such as
             :class:`leti_opt.accuracy.DigitsAccuracy`.
-        latency: the latency.
+        latency: the latency, measured or predicted.
         latency_bound_ms: a latency that no network of interest exceeds: the corner of the hypervolume that optimizers
             of several losses look at. Take one of the size of the latencies, since a much larger one hides their
             differences. None leaves it to nevergrad, which takes the worst of the first losses.
@@ -61,7 +62,7 @@ class AccuracyLatencyObjective:
     def __init__(
         self,
         accuracy: Callable[[Architecture], float],
-        latency: DeviceLatencyObjective,
+        latency: DeviceLatencyObjective | SurrogateObjective,
         latency_bound_ms: float | None = None,
     ) -> None:
         if latency_bound_ms is not None and not 0 < latency_bound_ms < float("inf"):
@@ -81,7 +82,7 @@ class AccuracyLatencyObjective:
             InvalidInputError: the accuracy is not between 0 and 1.
         """
         latency = self.latency.evaluate(architecture)
-        if latency.answer.measurement is None:
+        if latency.answer.failure is not None:
             return AccuracyLatency(architecture, None, latency.latency_ms, latency.answer)
         accuracy = float(self.accuracy(architecture))
         if not 0.0 <= accuracy <= 1.0:

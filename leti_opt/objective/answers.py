@@ -9,7 +9,7 @@ from typing import Any
 
 from leti_opt.device.measurement import Measurement
 from leti_opt.device.model import MeasurableModel
-from leti_opt.store.records import CellAlias
+from leti_opt.store.records import CellAlias, ModelRole
 
 
 class Source(StrEnum):
@@ -19,6 +19,7 @@ class Source(StrEnum):
     STORE = "store"
     MEMORY = "memory"
     FORECAST = "forecast"
+    PREDICTOR = "predictor"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Question:
         refusal: why the model shall be skipped without asking the device, or None; not asked where a result is known.
         network: the settings that the alias's network digest stands for; kept in the store, so that the network can be
             built again from there.
+        role: ``block`` for a part of a network, which is no result; see :meth:`LatencyStore.add`.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Question:
     alias: CellAlias | None = None
     refusal: Callable[[MeasurableModel], str | None] | None = None
     network: Mapping[str, Any] | None = field(default=None, compare=False)
+    role: ModelRole | None = None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from leti_opt.objective.keyed_locks import KeyedLocks
 from leti_opt.objective.service import LatencyService
 from leti_opt.objective.watch import Watch
 from leti_opt.store.latency_store import LatencyStore
-from leti_opt.store.records import CellAlias
+from leti_opt.store.records import CellAlias, ModelRole
 
 Built = TypeVar("Built")
 
@@ -77,6 +77,7 @@ class MeasuringService(LatencyService):
         self.counts: Counter[tuple[Source, str]] = Counter()
         self._memory: dict[CellAlias | str, Answer] = {}
         self._networks: set[str] = set()
+        self._roles: dict[str, ModelRole] = {}
         self._busy = KeyedLocks()
         self._lock = threading.Lock()
         self._seen: tuple[DeviceIdentity, DeviceEpoch] | None = None
@@ -100,6 +101,14 @@ class MeasuringService(LatencyService):
             return None
         known = self._remembered(alias) or self._stored(self.store.resolve(alias), alias)
         return None if known is None else self._keep(alias, known)
+
+    def stored(self, model: MeasurableModel) -> Answer | None:
+        """What memory or store say of a model; nothing is measured. None where they say nothing.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return self._remembered(model.key) or self._stored(model.key)
 
     def answer(self, question: Question, fresh: bool = False) -> Answer:
         """The latency of a network; see :meth:`LatencyService.answer`."""
@@ -128,6 +137,8 @@ class MeasuringService(LatencyService):
                 self.store.add_failure(error.reason, stage="build", alias=question.alias)
             return Answer(Source.DEVICE, failure=error.reason)
         with self._busy.of(model.key):
+            if question.role is not None:
+                self._roles[model.key] = question.role
             known = None if fresh else self._remembered(model.key) or self._stored(model.key)
             if known is not None and question.alias is not None:
                 self.store.add_alias(question.alias, model)
@@ -257,6 +268,7 @@ class MeasuringService(LatencyService):
             alias=alias,
             flops=None if cost is None else cost.flops,
             parameters=None if cost is None else cost.parameters,
+            role=self._roles.get(model.key),
         )
         self.store.remember_uri(self.device.uri, measurement.device, measurement.epoch)
 

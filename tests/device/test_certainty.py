@@ -88,7 +88,6 @@ def test_wander_only_widens_and_no_interval_gets_below_it(
         ({"relative_error": 0.0}, "between 0 and 1"),
         ({"relative_error": 1.5}, "between 0 and 1"),
         ({"relative_error": 0.01, "min_runs": 300}, "not both"),
-        ({"runs_per_sample": 4}, "needs relative_error"),
         ({"relative_error": 0.01, "max_runs": 5}, "max_runs"),
         ({"relative_error": 0.01, "runs_per_sample": 0}, "runs_per_sample"),
     ],

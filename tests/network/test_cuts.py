@@ -111,6 +111,15 @@ def test_a_cut_names_its_layer_and_has_its_shapes(tmp_path: Path) -> None:
         assert alone.layers[-1].details == layer.details
 
 
+def test_a_cut_tells_the_sizes_that_it_reads_and_writes() -> None:
+    cell = Architecture.parse("0-1,0-2,1-2:maxpool3x3")
+    config = NetworkConfig(scope="cell", filters=8, input_shape=(6, 5, 8))
+    cuts = cut_operators(write_tflite(build_layer_graph(cell, config)))
+    shapes = {cut.operator: cut.shapes for cut in cuts}
+    assert shapes["MAX_POOL_2D"] == "6x5x8 -> 6x5x8"
+    assert shapes["ADD"] == "6x5x8 6x5x8 -> 6x5x8"
+
+
 def test_the_cuts_cost_what_the_whole_does() -> None:
     content = write_tflite(SMALL)
     alone = [network_cost(read_tflite(cut.content)) for cut in cut_operators(content)]
