@@ -32,10 +32,11 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
     False
     """
     folder, lock = own_folder(Path(tempfile.gettempdir()) / f"leti-opt-{os.getuid()}", f"{purpose}-")
+    owner = os.getpid()
     try:
         yield folder
     finally:
-        remove_folder(folder, lock, os.getpid())
+        remove_folder(folder, lock, owner)
 
 
 def own_folder(parent: Path, prefix: str) -> tuple[Path, IO[bytes]]:

@@ -62,13 +62,17 @@ def test_a_folder_ends_with_its_context_also_by_an_error(place: Path) -> None:
     assert [file for file in place.rglob("*") if file.is_file()] == []
 
 
-def test_a_forked_child_that_leaves_the_context_removes_nothing() -> None:
-    with temporary_folder("model") as own:
-        child = os.fork()
-        if child == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
-        assert own.exists()
+def test_a_forked_child_within_the_context_removes_nothing_at_its_end() -> None:
+    held = temporary_folder("model")
+    own = held.__enter__()
+    child = os.fork()
+    if child == 0:
+        held.__exit__(None, None, None)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert own.exists()
+    held.__exit__(None, None, None)
+    assert not own.exists()
 
 
 def test_nobody_else_can_look_into_it() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,14 +15,18 @@ import numpy as np
 from leti_opt.architecture_table import ArchitectureTable
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.resource_lock import building_on_host
-from leti_opt.errors import LetiError
+from leti_opt.errors import InfeasibleError
 from leti_opt.host_cores import usable_cores
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.rendering import Renderer
+from leti_opt.objective.measuring import blaming_the_architecture
 from leti_opt.store.cells import cell_model
 
-Built = MeasurableModel | LetiError
-"""A network with its file or header made, or why it cannot be built."""
+Built = MeasurableModel | InfeasibleError | None
+"""A network with its file or header made; or why it cannot be built; or None where the builder itself failed, so that
+the network is to be built where it is needed."""
+
+_LOGGER = logging.getLogger("leti_opt")
 
 
 class Builders:
@@ -53,21 +59,28 @@ class Builders:
         self._turn = threading.Lock()
 
     def build(self, cells: ArchitectureTable, config: NetworkConfig) -> list[Built]:
-        """The network of each cell, in order."""
+        """The network of each cell, in order.
+
+        A builder that dies, or whose disk is full, is no network's fault: it gives None.
+        """
         from joblib import Parallel, delayed, parallel_config
 
         parts = [part for part in np.array_split(np.arange(len(cells)), self.workers) if len(part)]
-        with self._turn, parallel_config(**self._backend):
-            found = Parallel(n_jobs=self.workers)(
-                delayed(build_networks)(cells[part], config, self.renderer, self._cores) for part in parts
-            )
+        try:
+            with self._turn, parallel_config(**self._backend):
+                found = Parallel(n_jobs=self.workers)(
+                    delayed(build_networks)(cells[part], config, self.renderer, self._cores) for part in parts
+                )
+        except BrokenProcessPool as error:
+            _LOGGER.warning("a builder died (%s); its networks are built where they are measured", error)
+            return [None] * len(cells)
         return [built for of_part in found for built in of_part]
 
 
 def build_networks(
     cells: ArchitectureTable, config: NetworkConfig, renderer: Renderer, cores: Sequence[int] | None
 ) -> list[Built]:
-    """Build networks in this process, on some of its cores. What cannot be built has its error in its place."""
+    """Build networks in this process, on some of its cores. What cannot be built has its reason in its place."""
     with on_cores(cores):
         return [_built(cell, config, renderer) for cell in cells]
 
@@ -91,11 +104,17 @@ def on_cores(cores: Sequence[int] | None) -> Iterator[None]:
 
 
 def _built(cell: Any, config: NetworkConfig, renderer: Renderer) -> Built:
+    def build() -> MeasurableModel:
+        model = cell_model(cell, config, renderer)
+        if model.placed is None:
+            model.prepare()
+        return model
+
     try:
         with building_on_host():
-            model = cell_model(cell, config, renderer)
-            if model.placed is None:
-                model.prepare()
-    except LetiError as error:
+            return blaming_the_architecture(build)
+    except InfeasibleError as error:
         return error
-    return model
+    except (OSError, MemoryError) as error:
+        _LOGGER.warning("a builder failed: %s; the network is built where it is measured", error)
+        return None

@@ -16,6 +16,7 @@ from leti_opt.network.limits import within_limits
 from leti_opt.network.table_cost import TableCost
 from leti_opt.search_space.definition import NAS_BENCH_101, NAS_BENCH_201, SpaceDefinition
 from leti_opt.search_space.enumeration import enumerate_architectures
+from leti_opt.table_columns import NO_OPERATION
 
 FLOPS_RANGES = 10
 MEMORY_RANGES = 5
@@ -34,6 +35,8 @@ def chosen_cells(definition: CampaignDefinition) -> ArchitectureTable:
     """
     table = _all_cells(definition.cells)
     config = definition.configs[0]
+    for each in definition.configs:
+        _check_operations(table, each)
     rows, cost = _filtered(table, config, definition.cells)
     if not len(rows):
         raise InvalidInputError(f"none of the {len(table):,} cells keeps to cells.filter; loosen it")
@@ -51,6 +54,16 @@ def chosen_cells(definition: CampaignDefinition) -> ArchitectureTable:
         rows = rows[random.permutation(stratified(cost, wanted, random))]
     chosen: ArchitectureTable = table[rows]
     return chosen
+
+
+def _check_operations(table: ArchitectureTable, config: NetworkConfig) -> None:
+    used = np.unique(table.operations[table.operations != NO_OPERATION])
+    for label in (table.labels[place] for place in used.tolist()):
+        if label not in config.operation_table:
+            raise InvalidInputError(
+                f"cells have the operation {label!r}, for which the network {config.digest[:12]} knows no layers; "
+                f"{did_you_mean(label, config.operation_table)}"
+            )
 
 
 def stratified(cost: TableCost, wanted: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -97,8 +110,16 @@ def _shares(sizes: list[int], wanted: int, random: np.random.Generator) -> list[
 
 def _all_cells(cells: Cells) -> ArchitectureTable:
     if cells.table is not None:
-        return ArchitectureTable.load(cells.table)
+        return _distinct(ArchitectureTable.load(cells.table))
     return enumerate_architectures(_space(cells))
+
+
+def _distinct(table: ArchitectureTable) -> ArchitectureTable:
+    """Each cell once, where it stands first."""
+    columns = (table.vertices[:, None], table.edge_words.view(np.uint8), table.operations)
+    _, first = np.unique(np.hstack(columns), axis=0, return_index=True)
+    found: ArchitectureTable = table if len(first) == len(table) else table[np.sort(first)]
+    return found
 
 
 def _space(cells: Cells) -> SpaceDefinition:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
@@ -32,12 +32,16 @@ class Claims:
         store: where they stand.
         owner: names the device and its host. A process that was killed and started again is the same owner.
         lasts_s: how long one lasts that nobody renews.
+        is_there: whether the device is there. While it is away nothing is renewed, so that an equal one can take over.
     """
 
-    def __init__(self, store: LatencyStore, owner: str, lasts_s: float = LASTS_S) -> None:
+    def __init__(
+        self, store: LatencyStore, owner: str, lasts_s: float = LASTS_S, is_there: Callable[[], bool] = lambda: True
+    ) -> None:
         self._store = store
         self._owner = owner
         self._lasts_s = lasts_s
+        self._is_there = is_there
         self._error: LetiError | None = None
         self._closed = threading.Event()
         self._renewing = threading.Thread(target=self._renew, name=f"claims {owner}", daemon=True)
@@ -81,6 +85,8 @@ class Claims:
 
     def _renew(self) -> None:
         while not self._closed.wait(self._lasts_s / 4):
+            if not self._is_there():
+                continue
             try:
                 self._store.renew_claims(self._owner, self._lasts_s)
             except LetiError as error:  # told to whoever takes next

@@ -17,7 +17,7 @@ from typing import Any
 
 from leti_opt.campaign.claims import Claims
 from leti_opt.campaign.definition import DeviceEntry
-from leti_opt.campaign.events import NOTE, OUT, EventLog
+from leti_opt.campaign.events import NOTE, OUT, STARTED, EventLog, started_text
 from leti_opt.campaign.local import OnTick, Outcome
 from leti_opt.campaign.progress import ProgressRow
 from leti_opt.campaign.remote import STOP, PullTask, pull, runner_key, topic_of
@@ -101,6 +101,7 @@ class ClusterRun:
                         f"the campaign {self.work.name!r} is running on another host, or its runner was killed less "
                         f"than {RUNNER_LASTS_S:.0f} s ago; wait until it is done, or try again then"
                     )
+                self.events.add(STARTED, started_text(self.work, len(self.entries)))
                 self._client.subscribe_topic(topic_of(self._run), self._heard)
                 is_stopped = self._look_after(deadline, on_tick)
         finally:
@@ -147,7 +148,8 @@ class ClusterRun:
         """Start a task for every device that a worker has and that has none yet: also on hosts that came later."""
         there = _resources(self._client)
         for entry in self.entries:
-            started = sum(1 for pulling in self._pullings if pulling.entry == entry and not pulling.error)
+            # One that failed is not tried again and again: it takes a further device to start a further task.
+            started = sum(1 for pulling in self._pullings if pulling.entry == entry)
             for _ in range(int(there.get(str(entry.resource), 0)) - started):
                 pulling = _Pulling(entry)
                 self._pullings.append(pulling)
@@ -171,8 +173,9 @@ class ClusterRun:
                 if self._is_over:
                     return
                 self.events.add(NOTE, f"the workers with {entry.uri} died again and again, it goes on: {killed}")
+                time.sleep(_LOOK_EVERY_S)
                 continue
-            except Exception as failed:  # noqa: BLE001  # told in the summary; the other devices go on
+            except BaseException as failed:  # noqa: BLE001  # told in the summary; the other devices go on
                 row, error = None, f"{type(failed).__name__}: {failed}"
             break
         if self._is_over:  # nobody waits for it any more, and the store may be closed

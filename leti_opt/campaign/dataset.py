@@ -7,16 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
 from leti_opt.architecture_table import ArchitectureTable
 from leti_opt.campaign.cells import chosen_cells
 from leti_opt.campaign.definition import CampaignDefinition
-from leti_opt.campaign.events import FINISHED, INCOMPLETE, STARTED, STOPPED, EventLog
+from leti_opt.campaign.events import FINISHED, INCOMPLETE, STOPPED, EventLog
 from leti_opt.campaign.local import LocalRun, OnTick, Outcome
+from leti_opt.campaign.places import known_devices
 from leti_opt.campaign.planning import CampaignPlan, plan_of
+from leti_opt.campaign.remote import runner_key
 from leti_opt.campaign.status import CampaignStatus, status_of
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.device.device import Device
@@ -43,7 +45,8 @@ class CampaignSummary:
     @property
     def is_complete(self) -> bool:
         """Whether every network has an answer on every device."""
-        return not any(row.lacking for row in self.outcome.rows)
+        rows = self.outcome.rows
+        return bool(rows) and not self.outcome.errors and not any(row.lacking for row in rows)
 
 
 class DatasetCampaign:
@@ -95,8 +98,8 @@ class DatasetCampaign:
             InvalidInputError: the cells cannot be chosen, or a device's URI is wrong.
             StoreError: the store cannot be read.
         """
-        with self._opened(writes=False) as (work, devices, store):
-            return plan_of(work, devices, store)
+        with self.opened_store() as (work, store):
+            return plan_of(work, known_devices(self.definition, store), store)
 
     def status(self) -> CampaignStatus:
         """How far each device is, by what the store holds. A run may go on meanwhile.
@@ -104,8 +107,8 @@ class DatasetCampaign:
         Raises:
             as :meth:`plan`.
         """
-        with self._opened(writes=False) as (work, devices, store):
-            return status_of(work, devices, store, self._is_running(store, work))
+        with self.opened_store() as (work, store):
+            return status_of(work, known_devices(self.definition, store), store, self._is_running(store, work))
 
     def run(
         self,
@@ -140,7 +143,6 @@ class DatasetCampaign:
             stack.enter_context(self._only_once(store, work))
             events = EventLog(store, work.campaign, work.name, self.definition.on_event)
             stack.callback(events.close)
-            events.add(STARTED, f"{work.name}: {len(work):,} networks on {len(self.definition.devices)} device(s)")
             try:
                 if cluster is None:
                     outcome = LocalRun(work, devices, store, events, retry_unstable, render).run(deadline, on_tick)
@@ -149,6 +151,8 @@ class DatasetCampaign:
 
                     entries = self.definition.devices
                     outcome = ClusterRun(work, entries, store, events, cluster, retry_unstable).run(deadline, on_tick)
+            except CampaignRunningError:
+                raise
             except BaseException as error:
                 events.add(STOPPED, f"{work.name}: {type(error).__name__}: {error}".rstrip(": "))
                 raise
@@ -221,7 +225,11 @@ class DatasetCampaign:
             yield
 
     def _is_running(self, store: LatencyStore, work: CampaignWork) -> bool:
-        return bool(work.campaign) and is_held(_lock_name(store, work))
+        """Whether a process of this host is at it, or one that runs it on a cluster."""
+        if not work.campaign:
+            return False
+        runners = store.claims(runner_key(work.campaign))
+        return is_held(_lock_name(store, work)) or any(one.expires_at > datetime.now(UTC) for one in runners)
 
 
 def _store(url: str, writes: bool) -> LatencyStore:

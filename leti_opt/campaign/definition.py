@@ -87,7 +87,8 @@ class Cells(_Section):
     Args:
         space: ``nasbench101`` or ``nasbench201``; all of its cells.
         max_vertices, max_edges, operations: make the space smaller, larger or another one.
-        table: in place of a space a file of cells, ``.npz`` or ``.parquet`` (``leti-opt space list --save``).
+        table: in place of a space a file of cells, ``.npz`` or ``.parquet`` (``leti-opt space list --save``). Equal
+            cells count once.
         filter: what they must keep to, by the first of the networks.
         sample: how many of them; all if absent.
         method: ``random``, or ``stratified``: equal shares of every range of FLOPs and of memory.
@@ -230,9 +231,13 @@ class CampaignDefinition(_Section):
     @property
     def content(self) -> dict[str, Any]:
         """What makes the campaign what it is, as JSON has it: another store, device or backend changes none of it."""
+        cells = self.cells.model_dump(mode="json")
+        # Where a file lies is nobody's business, and changes nothing.
+        cells["table"] = self.cells.table and self.cells.table.name
+        cells["filter"]["accuracy"] = self.cells.filter.accuracy and self.cells.filter.accuracy.name
         return {
             "seed": self.seed,
-            "cells": self.cells.model_dump(mode="json"),
+            "cells": cells,
             "networks": [config.settings for config in self.configs],
             "protocol": self.protocol,
         }

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from datetime import UTC, datetime
 
+from leti_opt.campaign.work import CampaignWork
 from leti_opt.errors import StoreError
 from leti_opt.store.latency_store import LatencyStore
 
@@ -26,6 +27,11 @@ STARTED, LOST, BACK, OUT, NOTE, FINISHED, INCOMPLETE, STOPPED = (
 
 _COMMAND_TIMEOUT_S = 60.0
 _LOGGER = logging.getLogger("leti_opt")
+
+
+def started_text(work: CampaignWork, devices: int) -> str:
+    """What is told when a campaign starts."""
+    return f"{work.name}: {len(work):,} networks on {devices} device(s)"
 
 
 class EventLog:

@@ -14,7 +14,7 @@ import numpy as np
 from leti_opt.architecture_table import ArchitectureTable
 from leti_opt.campaign.columns import cell_columns
 from leti_opt.campaign.places import DevicePlace, epochs_of
-from leti_opt.campaign.standing import Lookup
+from leti_opt.campaign.standing import LACKING, Lookup, item_states
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.cost import network_cost
@@ -118,6 +118,12 @@ def write_table(
     return [DeviceCounts(name, **found) for name, found in counts.items()]
 
 
+def has_figures(work: CampaignWork, place: DevicePlace, store: LatencyStore) -> bool:
+    """Whether the store has an answer for any of a campaign's networks on a device."""
+    runs = work.protocol.runs_of(place.min_runs)
+    return bool((item_states(work, store, place.identity, place.epoch, runs) != LACKING).any())
+
+
 def _batches(
     work: CampaignWork, places: Sequence[DevicePlace], store: LatencyStore, counts: dict[str, dict[str, int]]
 ) -> Iterator[pa.Table]:
@@ -155,7 +161,7 @@ class _Answers:
     ) -> None:
         self.name = place.name
         renderer = renderer_version(config.precision, work.renderer)
-        min_runs = work.protocol.min_runs or place.min_runs
+        min_runs = work.protocol.runs_of(place.min_runs)
         found = store.standings(
             place.identity,
             place.epoch,

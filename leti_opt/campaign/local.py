@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,14 +9,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from leti_opt.campaign.building import Builders, on_cores
-from leti_opt.campaign.events import OUT, EventLog
+from leti_opt.campaign.events import OUT, STARTED, EventLog, started_text
 from leti_opt.campaign.interference import check_interference, taking_turns
 from leti_opt.campaign.progress import ProgressRow
 from leti_opt.campaign.pulling import DevicePuller
 from leti_opt.campaign.replaying import Replay, is_replayed
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.device.device import Device
-from leti_opt.device.pseudonym import pseudonym
+from leti_opt.device.host_cpu import host_pseudonym
 from leti_opt.device.resource_lock import core_resource
 from leti_opt.errors import DeviceError
 from leti_opt.host_cores import usable_cores
@@ -45,15 +44,26 @@ class Outcome:
     seconds: float
 
 
-def owner_of(uri: str) -> str:
-    """Names a device of this host to others. The same after a restart, so that a killed run's claims are its own."""
-    return f"{pseudonym(platform.node())}/{uri}"
+def owner_of(campaign: int, uri: str) -> str:
+    """Names a device of this host in a campaign to others.
+
+    It is the same after a restart, so that what a killed run had claimed is its own.
+    """
+    return f"{host_pseudonym()}/{campaign}/{uri}"
 
 
 def free_cores(devices: Sequence[Device]) -> list[int]:
     """This host's cores that none of the devices measures on; empty if they take all."""
-    taken = {resource for device in devices for resource in device.resources}
+    taken = {resource for device in devices for resource in _resources(device)}
     return [core for core in usable_cores() if core_resource(core) not in taken]
+
+
+def _resources(device: Device) -> frozenset[str]:
+    """What a device uses; nothing of this host's, if it is away and cannot say."""
+    try:
+        return device.resources
+    except DeviceError:
+        return frozenset()
 
 
 class LocalRun:
@@ -85,7 +95,7 @@ class LocalRun:
         workers = work.execution.builders or max(1, len(self._cores) or len(usable_cores()))
         builders = Builders(backend, workers, self._cores or None, work.renderer)
         self._pullers = [
-            DevicePuller(work, device, store, builders, events, owner_of(device.uri), retry_unstable)
+            DevicePuller(work, device, store, builders, events, owner_of(work.campaign, device.uri), retry_unstable)
             for device in self._real
         ]
         self._replay = Replay(work, replayed, store, backend, workers, render) if replayed else None
@@ -109,43 +119,47 @@ class LocalRun:
             KeyboardInterrupt: it was interrupted; what was being measured is finished and stored.
         """
         start = time.monotonic()
+        self.events.add(STARTED, started_text(self.work, len(self.rows())))
         with ExitStack() as stack:
             if len(self._real) > 1:
                 for group in check_interference(self._real, self.events):
                     stack.enter_context(taking_turns(group))
-            stack.enter_context(on_cores(self._cores or None))
-            working = threading.Thread(target=self._work, name="campaign")
-            working.start()
-        is_stopped = self._wait(working, deadline, on_tick)
+            is_stopped = self._wait(threading.Thread(target=self._work, name="campaign"), deadline, on_tick)
         if self._fatal is not None:
             raise self._fatal
         lacking = any(row.lacking for row in self.rows())
         return Outcome(tuple(self.rows()), dict(self._errors), is_stopped and lacking, time.monotonic() - start)
 
     def _wait(self, working: threading.Thread, deadline: float | None, on_tick: OnTick | None) -> bool:
-        """Look on until the work ends; whether somebody ended it."""
+        """Have the work done, and look on until it ends; whether somebody ended it."""
         is_stopped = False
         try:
+            with on_cores(self._cores or None):  # threads stay on the cores on which they were started
+                working.start()
             while working.is_alive():
                 working.join(_TICK_S)
                 if on_tick is not None:
                     on_tick(self.rows())
-                if not is_stopped and deadline is not None and time.monotonic() >= deadline:
-                    is_stopped = True
-                    self._stop()
+                is_stopped = is_stopped or (deadline is not None and time.monotonic() >= deadline)
+                if is_stopped or self._fatal is not None:
+                    self._stop()  # again and again: a device may go away meanwhile, and is not waited for
         except BaseException:  # Ctrl-C above all: nothing that is being measured is left behind
             self._stop(at_once=True)
-            working.join()
+            if working.ident is not None:
+                working.join()
             raise
         return is_stopped
 
     def _work(self) -> None:
         from joblib import Parallel, delayed
 
-        works = [delayed(self._pull)(puller) for puller in self._pullers]
-        if self._replay is not None:
-            works.append(delayed(self._replayed)())
-        Parallel(n_jobs=len(works), backend="threading")(works)
+        # Not one of joblib's own threads: below these it would start no processes.
+        replaying = threading.Thread(target=self._replayed, name="replay")
+        replaying.start()
+        if self._pullers:
+            works = [delayed(self._pull)(puller) for puller in self._pullers]
+            Parallel(n_jobs=len(works), backend="threading")(works)
+        replaying.join()
 
     def _pull(self, puller: DevicePuller) -> None:
         try:
@@ -159,7 +173,8 @@ class LocalRun:
             self._end(error)
 
     def _replayed(self) -> None:
-        assert self._replay is not None
+        if self._replay is None:
+            return
         try:
             self._replay.run()
         except BaseException as error:  # noqa: BLE001  # raised in the thread that waits

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from leti_opt.campaign.definition import CampaignDefinition, DeviceEntry
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
-from leti_opt.device.open_device import open_device
+from leti_opt.device.open_device import open_device, open_devices
+from leti_opt.errors import DeviceError, InvalidDeviceUriError
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.links import checks_of, served_epochs
 
 _ANY_PHONE = "android:*"
+_NEVER_SEEN = "it cannot be reached, and the store has never seen it"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,68 @@ class DevicePlace:
     identity: DeviceIdentity
     epoch: DeviceEpoch
     min_runs: int
+
+
+@dataclass(frozen=True)
+class KnownDevice:
+    """One device of a campaign, as far as it is known here.
+
+    Args:
+        uri: what leads to it.
+        place: what it is, and its epoch; None where it is not here and the store has never seen it.
+        min_runs: runs that a measurement has on this kind of device, where the protocol says nothing else.
+        note: what is wrong with it; empty if nothing is.
+    """
+
+    uri: str
+    place: tuple[DeviceIdentity, DeviceEpoch] | None
+    min_runs: int
+    note: str = ""
+
+
+def known_devices(definition: CampaignDefinition, store: LatencyStore) -> list[KnownDevice]:
+    """The devices of a campaign: those that are here, and of the others what the store knows.
+
+    A campaign on a cluster can so be looked at on a host that has none of its devices.
+
+    Raises:
+        InvalidDeviceUriError: a device's URI is wrong.
+        StoreError: the store cannot be read.
+    """
+    known = store.devices_by_uri()
+    found: list[KnownDevice] = []
+    for entry in definition.devices:
+        if entry.resource is not None or entry.uri.startswith(_ANY_PHONE):
+            uris = list(_uris(entry, known))
+            if entry.resource is None:
+                uris = list(dict.fromkeys([*_phones_here(entry.uri), *uris]))
+            found += [_known(uri, known) for uri in uris] or [KnownDevice(entry.uri, None, 300, _NEVER_SEEN)]
+        else:
+            found.append(_known(open_device(entry.uri).uri, known))
+    return found
+
+
+def _phones_here(uri: str) -> list[str]:
+    try:
+        return [device.uri for device in open_devices(uri)]
+    except DeviceError:
+        return []
+
+
+def _known(uri: str, known: dict[str, tuple[DeviceIdentity, DeviceEpoch]]) -> KnownDevice:
+    if uri in known and uri.startswith("android:"):
+        return KnownDevice(uri, known[uri], 300)  # it may be measuring now, and need not be asked
+    try:
+        with open_device(uri) as device:
+            try:
+                return KnownDevice(uri, (device.identity, device.epoch), device.default_min_runs)
+            except DeviceError as error:
+                note = str(error) if uri in known else _NEVER_SEEN
+                return KnownDevice(uri, known.get(uri), device.default_min_runs, note)
+    except InvalidDeviceUriError:
+        if uri not in known:
+            raise
+        return KnownDevice(uri, known[uri], 300)  # of another host, with other cores
 
 
 def device_places(definition: CampaignDefinition, store: LatencyStore) -> list[DevicePlace]:
@@ -52,7 +116,7 @@ def device_places(definition: CampaignDefinition, store: LatencyStore) -> list[D
                     continue
                 covered |= served_epochs(checks_of(store.links(identity), identity), place)
                 name = _unique(entry.name or _slug(identity), taken)
-                found.append(DevicePlace(name, *place, open_device(uri).default_min_runs))
+                found.append(DevicePlace(name, *place, _known(uri, known).min_runs))
     return found
 
 
@@ -70,7 +134,7 @@ def epochs_of(store: LatencyStore, place: DevicePlace) -> list[DeviceEpoch]:
 def _uris(entry: DeviceEntry, known: dict[str, tuple[DeviceIdentity, DeviceEpoch]]) -> Iterator[str]:
     """Those of the store's URIs that an entry stands for."""
     if not entry.uri.startswith(_ANY_PHONE):
-        uri = open_device(entry.uri).uri
+        uri = entry.uri if entry.uri in known else open_device(entry.uri).uri
         return iter([uri] if uri in known else [])
     rest = open_device(entry.uri.replace("*", "any", 1)).uri.removeprefix("android:any")
     pattern = re.compile(rf"android:[^/?]+{re.escape(rest)}")

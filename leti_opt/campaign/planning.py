@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from leti_opt.campaign.places import KnownDevice
 from leti_opt.campaign.standing import LACKING, item_states
 from leti_opt.campaign.work import CampaignWork
-from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity
-from leti_opt.errors import DeviceError
+from leti_opt.device.device import DeviceIdentity
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.cost import network_cost
 from leti_opt.store.latency_store import LatencyStore
@@ -60,6 +60,8 @@ class PlanRow:
     @property
     def seconds(self) -> float | None:
         """All of these; None where nothing is known of this device."""
+        if not self.lacking:
+            return 0.0
         return None if self.seconds_each is None else self.lacking * self.seconds_each
 
 
@@ -95,7 +97,7 @@ class CampaignPlan:
         return max((sum(filter(None, seconds)) for seconds in by_device.values()), default=0.0)
 
 
-def plan_of(work: CampaignWork, devices: Sequence[Device], store: LatencyStore) -> CampaignPlan:
+def plan_of(work: CampaignWork, devices: Sequence[KnownDevice], store: LatencyStore) -> CampaignPlan:
     """Look up what is lacking, and forecast what it takes.
 
     Raises:
@@ -103,27 +105,16 @@ def plan_of(work: CampaignWork, devices: Sequence[Device], store: LatencyStore) 
     """
     rows = [row for device in devices for row in _rows(work, device, store)]
     lacking = sum(row.lacking for row in rows)
-    runs = max((work.protocol.runs_on(device) for device in devices), default=0)
+    runs = max((work.protocol.runs_of(device.min_runs) for device in devices), default=0)
     return CampaignPlan(work.name, len(work.cells), tuple(rows), round(lacking * _bytes_each(store, runs)))
 
 
-def known_place(device: Device, store: LatencyStore) -> tuple[DeviceIdentity, DeviceEpoch, str] | None:
-    """What a device is, and what is wrong with it where it cannot be reached; None if nobody has ever seen it."""
-    try:
-        return device.identity, device.epoch, ""
-    except DeviceError as error:
-        known = store.device_of(device.uri)
-        return None if known is None else (*known, str(error))
-
-
-def _rows(work: CampaignWork, device: Device, store: LatencyStore) -> list[PlanRow]:
-    place = known_place(device, store)
-    if place is None:
-        cells = len(work.cells)
-        away = "it cannot be reached, and the store has never seen it"
-        return [PlanRow(device.uri, "", number, cells, 0, 0, 0, None, "", away) for number in range(len(work.configs))]
-    identity, epoch, note = place
-    states = item_states(work, store, identity, epoch, work.protocol.runs_on(device))
+def _rows(work: CampaignWork, device: KnownDevice, store: LatencyStore) -> list[PlanRow]:
+    if device.place is None:
+        cells, configs = len(work.cells), len(work.configs)
+        return [PlanRow(device.uri, "", number, cells, 0, 0, 0, None, "", device.note) for number in range(configs)]
+    identity, epoch = device.place
+    states = item_states(work, store, identity, epoch, work.protocol.runs_of(device.min_runs))
     rows = []
     for number, config in enumerate(work.configs):
         of_config = states[number :: len(work.configs)]
@@ -140,7 +131,7 @@ def _rows(work: CampaignWork, device: Device, store: LatencyStore) -> list[PlanR
                 counts[State.INFEASIBLE],
                 each,
                 basis,
-                note,
+                device.note,
             )
         )
     return rows
@@ -150,7 +141,7 @@ def _forecast(
     work: CampaignWork,
     config: NetworkConfig,
     states: NDArray[np.int8],
-    device: Device,
+    device: KnownDevice,
     identity: DeviceIdentity,
     store: LatencyStore,
 ) -> tuple[float | None, str]:
@@ -163,7 +154,7 @@ def _forecast(
         return None, f"unknown: it has measured {len(others)} networks, a forecast needs {LEAST_ROWS}"
     flops = network_cost(work.cells[np.flatnonzero(states == LACKING)[:2000]], config).flops
     ms_per_flop = sum(row.mean_ms for row in others) / sum(row.flops or 0 for row in others)
-    runs = work.protocol.runs_on(device) + work.protocol.warmup_runs
+    runs = work.protocol.runs_of(device.min_runs) + work.protocol.warmup_runs
     return runs * ms_per_flop * float(flops.mean()) / 1e3, (
         f"FLOPs, by {len(others)} networks of other kinds that it measured last"
     )

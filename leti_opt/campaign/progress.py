@@ -16,6 +16,7 @@ from leti_opt.objective.answers import Answer
 from leti_opt.store.paces import BATTERY_TEMPERATURE
 from leti_opt.store.standings import State
 
+_NONE = -1
 _RATE_OF = 50
 EVERYTHING_ELSE = "everything else"
 """Kind of use that a device did not count itself: storing results, looking things up, and the like."""
@@ -69,34 +70,46 @@ class DeviceProgress:
         self.total = total
         self.state = "starting"
         self._clock = clock
-        self._states: dict[int, State] = {}
-        self._before: Counter[State] = Counter()
+        self._states = np.full(total, _NONE, dtype=np.int8)
+        self._counts: Counter[State] = Counter()
         self._new = 0
         self._lately: deque[tuple[float, int]] = deque(maxlen=_RATE_OF)
         self._temperature_c: float | None = None
         self._seconds: Mapping[str, float] = {}
+        self._used_before: Mapping[str, float] = {}
         self._begun_at: float | None = None
         self._lock = threading.Lock()
 
-    def begin_round(self, states: NDArray[np.int8], pending: NDArray[np.int64]) -> None:
-        """Take in what the store says before a round."""
-        asked = set(pending.tolist())
+    def begin_round(
+        self, states: NDArray[np.int8], pending: NDArray[np.int64], used: Mapping[str, float] | None = None
+    ) -> None:
+        """Take in what the store says before a round.
+
+        Args:
+            states: of every item.
+            pending: items that are asked for; they count as lacking until they are answered.
+            used: what the device's time has gone into so far: what was before the first round is none of the
+                campaign's.
+        """
         with self._lock:
             self.state = "ready"
             if self._begun_at is None:
                 self._begun_at = self._clock()
-            self._states.clear()
-            self._before = Counter()
-            for state in State:
-                places = np.flatnonzero(states == state)
-                self._before[state] = len(places) - sum(1 for place in places.tolist() if place in asked)
+                self._used_before = dict(used or {})
+            self._states[:] = states
+            self._states[pending] = _NONE
+            self._counts = Counter({state: int((self._states == state).sum()) for state in State})
             if not self._lately:
                 self._lately.append((self._clock(), 0))
 
     def add(self, item: int, answer: Answer) -> None:
         """Count an answer in."""
         with self._lock:
-            self._states[item] = _state_of(answer)
+            before, state = int(self._states[item]), _state_of(answer)
+            if before != _NONE:
+                self._counts[State(before)] -= 1
+            self._counts[state] += 1
+            self._states[item] = state
             if answer.source == "device":
                 self._new += 1
                 self._lately.append((self._clock(), 1))
@@ -107,23 +120,25 @@ class DeviceProgress:
     def add_many(self, states: Mapping[State, int]) -> None:
         """Count answers in that came together."""
         with self._lock:
-            self._before.update(states)
+            self._counts.update(states)
             self._new += sum(states.values())
             self._lately.append((self._clock(), sum(states.values())))
 
     def finish(self, reports: Sequence[DeviceReport]) -> None:
         """Keep what became of the device's time."""
         with self._lock:
-            self.state = "finished" if self.state in ("ready", "starting") else self.state
+            lacking = self.total - sum(self._counts.values())
+            self.state = "finished" if not lacking else "stopped" if self.state in ("ready", "starting") else self.state
             if reports and self._begun_at is not None:
-                told = reports[0].seconds
+                before = self._used_before
+                told = {kind: spent - before.get(kind, 0.0) for kind, spent in reports[0].seconds.items()}
                 rest_s = self._clock() - self._begun_at - sum(told.values())
                 self._seconds = {**told, EVERYTHING_ELSE: max(0.0, rest_s)}
 
     def row(self) -> ProgressRow:
         """How far it is now."""
         with self._lock:
-            counts = self._before + Counter(self._states.values())
+            counts = self._counts
             per_s = self._per_s()
             lacking = self.total - sum(counts.values())
             return ProgressRow(

@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leti_opt.campaign.building import Builders, Built
+from leti_opt.campaign.building import Builders
 from leti_opt.campaign.claims import Claims, Place, claim_key
 from leti_opt.campaign.events import BACK, LOST, NOTE, OUT, EventLog
 from leti_opt.campaign.feed import Feed
@@ -21,8 +22,8 @@ from leti_opt.campaign.standing import LACKING, item_states, lacking
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.device.device import Device
 from leti_opt.device.model import MeasurableModel
-from leti_opt.device.pool import PoolPatience
-from leti_opt.errors import LetiError, StoreError
+from leti_opt.device.pool import DeviceReport, PoolPatience
+from leti_opt.errors import DeviceError, InfeasibleError, StoreError
 from leti_opt.objective.answers import Answer, Question
 from leti_opt.objective.pooled import PooledService
 from leti_opt.objective.twins_elsewhere import link_twins_elsewhere
@@ -33,7 +34,8 @@ from leti_opt.store.standings import State
 _IN_HAND = 2
 """Networks that a device is asked for at once: it never waits for the next question."""
 
-_WAIT_FOR_OTHERS_S = 2.0
+_WAIT_FOR_OTHERS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+_LOOK_AT_AWAY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 _LOOK_FOR_TWINS_EVERY_S = 60.0
 
 
@@ -70,6 +72,7 @@ class DevicePuller:
         self._stopping = threading.Event()
         self._state = "ready"
         self._spent: list[str] = []
+        self._is_cut_off = False
         self._looked_for_twins = -_LOOK_FOR_TWINS_EVERY_S
 
     def run(self) -> None:
@@ -80,20 +83,31 @@ class DevicePuller:
             StoreError: the store cannot be read or written.
             InvalidProtocolError: the device cannot follow the protocol.
         """
+        self._wait_until_known()
+        reports: list[DeviceReport] = []
         try:
-            with Claims(self.store, self.owner) as claims:
-                self._run_rounds(claims)
+            with Claims(self.store, self.owner, is_there=lambda: not self._is_away) as claims:
+                try:
+                    self._run_rounds(claims)
+                finally:  # what is in progress ends before its claim does
+                    reports = self.service.report()
+                    self.service.close()
         finally:
-            self.progress.finish(self.service.report())
-            self.service.close()
+            self.progress.finish(reports)
 
     def stop(self) -> None:
-        """Finish the measurement in progress and take no further one. May be called from another thread."""
+        """Finish the measurement in progress and take no further one; a device that is away is not waited for.
+
+        May be called from another thread, and again and again.
+        """
         self._stopping.set()
+        if self._is_away:
+            self.interrupt()
 
     def interrupt(self) -> None:
-        """The same, and end waits for a device that is away or hot."""
+        """The same, and end waits for a device that is hot."""
         self._stopping.set()
+        self._is_cut_off = True
         self.service.stop()
 
     @property
@@ -101,24 +115,57 @@ class DevicePuller:
         """Whether somebody asked it to stop."""
         return self._stopping.is_set()
 
+    @property
+    def _is_away(self) -> bool:
+        return any(report.state != "ready" for report in self.service.report())
+
+    def _wait_until_known(self) -> None:
+        """A device that is away, and that the store has never seen, is waited for; of another the store tells enough.
+
+        Raises:
+            DeviceError: it did not come within the campaign's patience.
+        """
+        begun, pauses = time.monotonic(), chain(_LOOK_AT_AWAY_S, repeat(_LOOK_AT_AWAY_S[-1]))
+        while True:
+            try:
+                _ = self.service.kinds
+            except DeviceError as error:
+                if self.is_stopped or time.monotonic() - begun > self.work.execution.patience_h * 3600:
+                    raise
+                if self._state != "away":
+                    self._state = self.progress.state = "away"
+                    self.events.add(LOST, f"{self.device.uri} is not there yet: {error}", self.device.uri)
+                self._stopping.wait(next(pauses))
+            else:
+                if self._state == "away":
+                    self._state = self.progress.state = "ready"
+                    self.events.add(BACK, f"{self.device.uri} is there", self.device.uri)
+                return
+
     def _run_rounds(self, claims: Claims) -> None:
         again = [State.UNSTABLE] if self.retry_unstable else []
         answered = new = -1
+        pauses = iter(_WAIT_FOR_OTHERS_S)
         while not self.is_stopped:
             self._look_for_twins()
+            self.service.members[0].forget_everything()  # others may have withdrawn what it remembers
             states = self._states()
             pending = lacking(self.work, states, again)
+            used = self.device.use.seconds()
             if not len(pending):
-                self.progress.begin_round(states, pending)
+                self.progress.begin_round(states, pending, used)
                 return
             self._refuse_in_vain(pending, answered, self.progress.row().new - new)
             new = self.progress.row().new
-            self.progress.begin_round(states, pending)
+            self.progress.begin_round(states, pending, used)
             answered = self._round(pending, claims, states)
             again = []
-            self.service.settle()
+            if not self._is_cut_off:
+                self.service.settle()
             if not answered and not self.is_stopped:
-                self._wait_for_others()
+                self._wait_for_others(next(pauses, _WAIT_FOR_OTHERS_S[-1]))
+            elif answered:
+                pauses = iter(_WAIT_FOR_OTHERS_S)
 
     def _refuse_in_vain(self, pending: NDArray[np.int64], answered: int, new: int) -> None:
         """A round that answered all it was asked, measured nothing, and left as much lacking would go on for ever."""
@@ -176,7 +223,8 @@ class DevicePuller:
             own = places * len(self.work.configs) + number
             built = self.builders.build(self.work.cells[places], config)
             for item, made in zip(own.tolist(), built, strict=True):
-                yield item, replace(self.work.question(item), build=_handing_out(made))
+                question = self.work.question(item)
+                yield item, question if made is None else replace(question, build=_handing_out(made))
 
     def _claimed(self, items: NDArray[np.int64], claims: Claims) -> NDArray[np.int64]:
         """Those of the items that are this device's to measure."""
@@ -201,6 +249,7 @@ class DevicePuller:
 
     def _answered(self, item: int, answer: Answer, claims: Claims) -> None:
         self.progress.add(item, answer)
+        self.service.members[0].forget_everything()
         self._spent += [key for keys in self._claim_keys([item]) for key in keys]
         if len(self._spent) >= self.work.execution.ahead:
             claims.release(self._spent)
@@ -222,10 +271,10 @@ class DevicePuller:
         for line in link_twins_elsewhere(self.service.members[0], [config.digest for config in self.work.configs]):
             self.events.add(NOTE, line, self.device.uri)
 
-    def _wait_for_others(self) -> None:
+    def _wait_for_others(self, seconds: float) -> None:
         """Everything that is left is claimed by others: they answer it, or their claims run out."""
         self.progress.state = "waiting for other hosts"
-        self._stopping.wait(_WAIT_FOR_OTHERS_S)
+        self._stopping.wait(seconds)
         self.progress.state = "ready"
 
     def _notified(self, line: str) -> None:
@@ -236,9 +285,9 @@ class DevicePuller:
         self.events.add(kind, line, self.device.uri)
 
 
-def _handing_out(made: Built) -> Callable[[], MeasurableModel]:
+def _handing_out(made: MeasurableModel | InfeasibleError) -> Callable[[], MeasurableModel]:
     def build() -> MeasurableModel:
-        if isinstance(made, LetiError):
+        if isinstance(made, InfeasibleError):
             raise made
         return made
 

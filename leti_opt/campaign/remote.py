@@ -13,7 +13,7 @@ from typing import Any
 from leti_opt.campaign.building import Builders
 from leti_opt.campaign.events import EventLog
 from leti_opt.campaign.local import free_cores, owner_of
-from leti_opt.campaign.progress import DeviceProgress, ProgressRow
+from leti_opt.campaign.progress import ProgressRow
 from leti_opt.campaign.pulling import DevicePuller
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.device.device import Device
@@ -27,6 +27,7 @@ STOP = "stop"
 
 _TELL_EVERY_S = 2.0
 _DEAF_S = 90.0
+_SLOW_S = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +59,14 @@ def topic_of(run: str) -> str:
     return f"leti-opt-{run}"
 
 
-def pull(packed: bytes) -> tuple[ProgressRow, str | None]:
+def pull(packed: bytes) -> tuple[ProgressRow | None, str | None]:
     """Measure on one device of this host until nothing is lacking, or until the runner stops or is gone.
 
     Args:
         packed: a pickled :class:`PullTask`.
 
     Returns:
-        How far the device is, and what kept it from its work, if anything.
+        How far the device is, None where it could not begin; and what kept it from its work, if anything.
     """
     task: PullTask = pickle.loads(packed)
     try:
@@ -74,12 +75,12 @@ def pull(packed: bytes) -> tuple[ProgressRow, str | None]:
             device = stack.enter_context(_free_device(task.uri))
             events = EventLog(store, task.work.campaign, task.work.name)
             builders = _builders(task.work, device)
-            owner = owner_of(device.uri)
+            owner = owner_of(task.work.campaign, device.uri)
             puller = DevicePuller(task.work, device, store, builders, events, owner, task.retry_unstable)
             stack.enter_context(_listening(task, puller, store))
             return _pulled(puller)
     except LetiError as error:
-        return DeviceProgress(task.uri, len(task.work)).row(), f"{type(error).__name__}: {error}"
+        return None, f"{type(error).__name__}: {error}"
 
 
 def _pulled(puller: DevicePuller) -> tuple[ProgressRow, str | None]:
@@ -143,19 +144,22 @@ def _listen(task: PullTask, puller: DevicePuller, store: LatencyStore, ended: th
     tell = _teller(topic_of(task.run))
     while not ended.wait(_TELL_EVERY_S):
         tell(puller.progress.row())
+        asked_at = time.monotonic()
         try:
             alive = [claim for claim in store.claims(runner_key(task.work.campaign)) if claim.owner == task.run]
             events = store.events(task.work.campaign, last_event, [STOP])
         except LetiError:
-            continue  # the store is away; its runner cannot be heard of either, which ends this below
-        finally:
-            if time.monotonic() - heard_at > _DEAF_S:
-                puller.stop()
+            alive, events = [], []
+        slow_s = time.monotonic() - asked_at
+        if slow_s > _SLOW_S:  # the store was away: meanwhile the runner could not be heard of
+            heard_at += slow_s
         if alive and alive[0] != seen:
             seen, heard_at = alive[0], time.monotonic()
         last_event = events[-1].id if events else last_event
-        if any(event.text == task.run for event in events):
+        if any(event.text == task.run for event in events) or time.monotonic() - heard_at > _DEAF_S:
             puller.stop()
+        elif puller.is_stopped:
+            puller.stop()  # its device may have gone away since, and is not waited for
 
 
 def _teller(topic: str) -> Any:

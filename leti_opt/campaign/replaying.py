@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,13 @@ from leti_opt.device.device import Device
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.open_device import open_device
 from leti_opt.device.protocol import MeasurementProtocol, measure
-from leti_opt.errors import InfeasibleError, LetiError
+from leti_opt.errors import InfeasibleError
 from leti_opt.network.cost import network_cost
 from leti_opt.network.weights_block import open_block
 from leti_opt.network.weights_outside import write_header
 from leti_opt.objective.answers import Question
 from leti_opt.objective.latency import cell_question
+from leti_opt.objective.measuring import blaming_the_architecture
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.records import StoredResult
 from leti_opt.store.standings import State
@@ -32,8 +34,8 @@ GROUP = 1000
 
 
 def is_replayed(device: Device) -> bool:
-    """Whether a device's figures come from elsewhere: it uses nothing that only one may use at a time."""
-    return not device.resources and device.identity.origin in ("replayed", "simulated")
+    """Whether a device runs nothing, but answers from elsewhere. It is not contacted."""
+    return not device.watched
 
 
 class Replay:
@@ -136,9 +138,9 @@ def answer_group(
     for row, cell in enumerate(work.cells):
         question = cell_question(cell, work.configs[0], work.renderer)
         try:
-            model = _made(question, render)
-        except LetiError as error:
-            store.add_failure(f"cannot be built: {error}", stage="build", alias=question.alias)
+            model = blaming_the_architecture(partial(_made, question, render))
+        except InfeasibleError as error:
+            store.add_failure(error.reason, stage="build", alias=question.alias)
             for number in np.flatnonzero(wanted[:, row]):
                 counts[number][State.INFEASIBLE] += 1
             continue

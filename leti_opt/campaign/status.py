@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from leti_opt.campaign.planning import known_place
+from leti_opt.campaign.places import KnownDevice
 from leti_opt.campaign.standing import item_states
 from leti_opt.campaign.work import CampaignWork
-from leti_opt.device.device import Device
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.paces import PaceRow
 from leti_opt.store.records import EventRecord
@@ -79,7 +78,7 @@ class CampaignStatus:
         return sum(row.lacking for row in self.rows)
 
 
-def status_of(work: CampaignWork, devices: Sequence[Device], store: LatencyStore, running: bool) -> CampaignStatus:
+def status_of(work: CampaignWork, devices: Sequence[KnownDevice], store: LatencyStore, running: bool) -> CampaignStatus:
     """Look up how far each device is.
 
     Raises:
@@ -90,13 +89,11 @@ def status_of(work: CampaignWork, devices: Sequence[Device], store: LatencyStore
     return CampaignStatus(work.name, running, rows, events)
 
 
-def _row(work: CampaignWork, device: Device, store: LatencyStore) -> StatusRow:
-    place = known_place(device, store)
-    if place is None:
-        away = "it cannot be reached, and the store has never seen it"
-        return StatusRow(device.uri, "", "", len(work), note=away)
-    identity, epoch, note = place
-    states = item_states(work, store, identity, epoch, work.protocol.runs_on(device))
+def _row(work: CampaignWork, device: KnownDevice, store: LatencyStore) -> StatusRow:
+    if device.place is None:
+        return StatusRow(device.uri, "", "", len(work), note=device.note)
+    identity, epoch = device.place
+    states = item_states(work, store, identity, epoch, work.protocol.runs_of(device.min_runs))
     counts = {state: int((states == state).sum()) for state in State}
     last = [row for row in store.last_measured(identity) if row.unit == epoch.unit]
     per_hour = _per_hour(last, datetime.now(UTC))
@@ -113,7 +110,7 @@ def _row(work: CampaignWork, device: Device, store: LatencyStore) -> StatusRow:
         0.0 if not lacking else None if not per_hour else 3600 * lacking / per_hour,
         last[0].temperature_c if last else None,
         last[0].started_at if last else None,
-        note,
+        device.note,
     )
 
 

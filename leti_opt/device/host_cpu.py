@@ -107,7 +107,7 @@ class HostCpu(Device):
     @property
     def epoch(self) -> DeviceEpoch:
         """Kernel release and a pseudonym of this host."""
-        return DeviceEpoch(system_build=platform.release(), unit=_host_pseudonym())
+        return DeviceEpoch(system_build=platform.release(), unit=host_pseudonym())
 
     @property
     def resources(self) -> frozenset[str]:
@@ -299,7 +299,7 @@ def _litert_version() -> str:
         raise DeviceError("LiteRT is not installed; try: pip install ai-edge-litert") from error
 
 
-def _host_pseudonym() -> str:
+def host_pseudonym() -> str:
     """Tells hosts apart without telling which they are."""
     for path in (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id")):
         try:

@@ -85,9 +85,13 @@ class MeasurementProtocol:
 
     def runs_on(self, device: Device) -> int:
         """Timed runs of an attempt on this device; with ``relative_error`` the fewest that it may end with."""
+        return self.runs_of(device.default_min_runs)
+
+    def runs_of(self, default_min_runs: int) -> int:
+        """The same on a kind of device, by :attr:`Device.default_min_runs`."""
         if self.relative_error is not None:
             return MIN_RUNS
-        return device.default_min_runs if self.min_runs is None else self.min_runs
+        return default_min_runs if self.min_runs is None else self.min_runs
 
     def accepts(self, batch: RunBatch, min_runs: int | None = None) -> bool:
         """Whether an attempt holds: enough runs, and a spread within the limit.

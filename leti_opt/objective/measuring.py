@@ -253,6 +253,11 @@ class MeasuringService(LatencyService):
         self.on_withdrawn(keys)
         return keys
 
+    def forget_everything(self) -> None:
+        """Remember no answer: whoever asks for many networks once each needs none, and the store has them all."""
+        with self._lock:
+            self._memory.clear()
+
     def forget(self, model_keys: Sequence[str]) -> None:
         """Remember these models no more, so that the next question goes to the store."""
         with self._lock:
@@ -314,11 +319,11 @@ class MeasuringService(LatencyService):
     def _build(self, question: Question) -> MeasurableModel:
         # A cell's build is a layer graph, the work of a millisecond; its file is rendered later, under the lock.
         with building_on_host() if question.alias is None else nullcontext():
-            return _blaming_the_architecture(question.build)
+            return blaming_the_architecture(question.build)
 
     def _render(self, model: MeasurableModel) -> None:
         with building_on_host():
-            _blaming_the_architecture(lambda: self.device.prepare(model))
+            blaming_the_architecture(lambda: self.device.prepare(model))
 
     def _not_stored(self, name: str) -> NotFoundError:
         return NotFoundError(
@@ -341,8 +346,13 @@ class MeasuringService(LatencyService):
         return answer
 
 
-def _blaming_the_architecture(build: Callable[[], Built]) -> Built:
-    """Run a build; what it raises is the network's fault, unless the machine or the caller is to blame."""
+def blaming_the_architecture(build: Callable[[], Built]) -> Built:
+    """Run a build; what it raises is the network's fault, unless the machine or the caller is to blame.
+
+    Raises:
+        InfeasibleError: it is the network's.
+        Exception: whatever else it raised.
+    """
     try:
         return build()
     except (OSError, ImportError, MemoryError, InvalidModelError, UnknownOperationError, AttemptError):

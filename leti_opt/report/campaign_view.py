@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -58,7 +59,13 @@ class CampaignProgress:
             self._live.stop()
 
     def show(self, rows: Sequence[ProgressRow]) -> None:
-        """Show how far each device is."""
+        """Show how far each device is. When nobody reads it any more, the campaign goes on unseen."""
+        try:
+            self._show(rows)
+        except OSError:
+            self._every_s = math.inf
+
+    def _show(self, rows: Sequence[ProgressRow]) -> None:
         if self._live is not None:
             self._live.update(progress_table(rows))
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,7 @@ def write_card(
     identity: DeviceIdentity | None = None,
     origin: str = "measured",
     max_file_mb: float = MAX_FILE_MB,
+    cells: Collection[tuple[str, str]] | None = None,
 ) -> CardSummary:
     """Write a card of one device, of its last epoch and those linked to it. Equal content makes equal bytes.
 
@@ -68,6 +69,7 @@ def write_card(
         identity: the device; may be left out if the store has figures of one.
         origin: ``measured``, or ``replayed`` or ``simulated``: then the card says so in words.
         max_file_mb: a user's file larger than this is refused.
+        cells: only of these, each by its graph hash and the digest of its network; None for all, users' files included.
 
     Raises:
         InvalidInputError: no figures of this origin, several devices, or a file that is too large.
@@ -78,6 +80,12 @@ def write_card(
         raise InvalidInputError(f"a card's origin is one of {', '.join(_STATEMENTS)}, not {origin!r}")
     target = exchange.checked_target(Path(path), None, suffixes=(".zip",))
     identity, epoch, rows = _rows_of_device(store, identity, origin)
+    if cells is not None:
+        wanted = set(cells)
+        named = zip(rows["graph_hash"], rows["network_digest"], strict=True)
+        rows = rows[[name in wanted for name in named]].reset_index(drop=True)
+        if rows.empty:
+            raise NotFoundError("the device has no figures of these cells; measure them first")
     names = store.pseudonyms()
     keys = _panel_keys(store, identity, epoch, rows)
     panel = [_network(store, key, names, max_file_mb, number) for number, key in enumerate(keys)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leti_opt.campaign.dataset import DatasetCampaign
-from leti_opt.campaign.export import FIGURES, DeviceCounts, write_table
+from leti_opt.campaign.export import FIGURES, DeviceCounts, has_figures, write_table
 from leti_opt.campaign.places import DevicePlace, device_places, epochs_of
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.errors import InvalidInputError, NotFoundError, StoreError
@@ -85,7 +85,8 @@ def write_dataset(campaign: DatasetCampaign, folder: Path, *, csv: bool = False)
         StoreError: the store cannot be read, or the folder not be written.
     """
     with campaign.opened_store() as (work, store):
-        places = device_places(campaign.definition, store)
+        every = device_places(campaign.definition, store)
+        places = [place for place in every if has_figures(work, place, store)]
         if not places:
             raise NotFoundError(
                 f"the store {store.url} has no figures of this campaign's devices yet; start it with: "
@@ -102,7 +103,7 @@ def write_dataset(campaign: DatasetCampaign, folder: Path, *, csv: bool = False)
         counts = write_table(work, places, store, folder / f"{TABLE}.parquet", plain, story)
         epochs = [line for place in places for line in _epoch_lines(store, place, names)]
         measured = [place for place in places if place.identity.origin == "measured"]
-        panels = [panel for place in measured if (panel := _panel(store, place, folder)) is not None]
+        panels = [panel for place in measured if (panel := _panel(work, store, place, folder)) is not None]
         files = [f"{TABLE}.parquet", *([f"{TABLE}.csv"] if csv else []), README, *panels]
         text = _readme(campaign, work, told, counts, epochs, panels, csv)
         (folder / README).write_text(text, encoding="utf-8")
@@ -110,14 +111,16 @@ def write_dataset(campaign: DatasetCampaign, folder: Path, *, csv: bool = False)
     return WrittenDataset(str(folder), len(work), tuple(files), tuple(counts), statement)
 
 
-def _panel(store: LatencyStore, place: DevicePlace, folder: Path) -> str | None:
+def _panel(work: CampaignWork, store: LatencyStore, place: DevicePlace, folder: Path) -> str | None:
     """A card with networks to measure again, by which others see whether these figures hold; None where it cannot be.
 
-    A card needs three networks that can be built again, and figures of one origin.
+    A card needs three networks that can be built again, and figures of one origin. Nothing else that the device
+    measured goes into it: users' own networks are not this campaign's to publish.
     """
     name = f"panel_{place.name}.zip"
+    cells = {(str(cell), config.digest) for config in work.configs for cell in work.cells.graph_hashes}
     try:
-        write_card(store, folder / name, identity=place.identity, origin=place.identity.origin)
+        write_card(store, folder / name, identity=place.identity, origin=place.identity.origin, cells=cells)
     except (InvalidInputError, NotFoundError):
         return None
     return name

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leti_opt.architecture import Architecture
 from leti_opt.architecture_table import ArchitectureTable
 from leti_opt.campaign.cells import FLOPS_RANGES, MEMORY_RANGES, chosen_cells, stratified
 from leti_opt.campaign.definition import CampaignDefinition
@@ -66,6 +67,23 @@ def test_a_table_is_taken_in_place_of_a_space(tmp_path: Path) -> None:
     chosen_cells(define(sample=7)).save(tmp_path / "cells.npz")
     campaign = CampaignDefinition(name="a", devices=["host-cpu"], cells={"table": tmp_path / "cells.npz"})
     assert len(chosen_cells(campaign)) == 7
+
+
+def test_equal_cells_of_a_table_count_once(tmp_path: Path) -> None:
+    cells = chosen_cells(define(sample=7))
+    twice = cells[np.array([0, 1, 2, 1, 0, 3, 4, 5, 6, 6])]
+    twice.save(tmp_path / "cells.npz")
+    campaign = CampaignDefinition(name="a", devices=["host-cpu"], cells={"table": tmp_path / "cells.npz"})
+    assert hashes(chosen_cells(campaign)) == hashes(cells)
+    assert len(chosen_cells(campaign)) == 7
+
+
+def test_cells_whose_operations_the_network_does_not_know_are_refused(tmp_path: Path) -> None:
+    odd = Architecture(np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]]), ["input", "odd", "output"], labels=["odd"])
+    ArchitectureTable.from_architectures([odd]).save(tmp_path / "cells.npz")
+    campaign = CampaignDefinition(name="a", devices=["host-cpu"], cells={"table": tmp_path / "cells.npz"})
+    with pytest.raises(InvalidInputError, match="cells have the operation 'odd'"):
+        chosen_cells(campaign)
 
 
 def test_a_stratified_sample_has_every_range_of_flops_and_memory_in_equal_shares() -> None:

@@ -166,6 +166,24 @@ def test_a_host_that_comes_later_takes_part(
     assert {row.uri for row in summaries[0].outcome.rows} == {first["uri"], second["uri"]}
 
 
+def test_a_device_that_fails_on_its_worker_is_told_once_and_the_others_finish(
+    tmp_path: Path,
+    cluster: DaskCluster,
+    postgresql_url: str,
+    make_phone: MakePhone,
+    connect: Callable[[str], None],
+) -> None:
+    [phone] = devices(make_phone, connect, 1)
+    cluster.start_worker("host-0", "phone-0=1,host=1")
+    entries = [phone, {"uri": "host-cpu?cores=999", "resource": "host"}]
+    summary = campaign_of(tmp_path, postgresql_url, entries, 40).run(cluster=cluster.address)
+    assert not summary.is_complete
+    assert [row.uri for row in summary.outcome.rows] == [phone["uri"]]
+    assert "cores 999 cannot be used" in summary.outcome.errors["host-cpu?cores=999"]
+    with LatencyStore(postgresql_url) as store:
+        assert [event.kind for event in store.events(1)].count("device-out") == 1
+
+
 def test_tasks_stop_by_themselves_when_they_are_asked_to(
     tmp_path: Path,
     cluster: DaskCluster,

@@ -8,19 +8,22 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
-from leti_opt.campaign import dataset
-from leti_opt.campaign.dataset import DatasetCampaign
+from leti_opt.campaign import dataset, local, replaying
+from leti_opt.campaign.dataset import CampaignSummary, DatasetCampaign
+from leti_opt.campaign.local import Outcome
 from leti_opt.campaign.progress import ProgressRow
-from leti_opt.device.device import Device
+from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity
 from leti_opt.device.model import MeasurableModel
-from leti_opt.errors import CampaignRunningError, DeviceError, InfeasibleError, InvalidInputError
+from leti_opt.errors import CampaignRunningError, DeviceError, InfeasibleError, InvalidInputError, StoreError
 from leti_opt.store.latency_store import LatencyStore
 from tests.campaign.campaigns import QUICK, quick_campaign, start, write_toml
 from tests.contracts.scripted_device import Answer, ScriptedDevice, shaky, steady
@@ -250,6 +253,153 @@ def test_a_device_that_stays_away_is_left_out_and_the_others_finish(
     assert two.state == "out"
     assert "scripted:two is gone" in summary.outcome.errors["scripted:two"]
     assert event_kinds(tmp_path / "latency.db")[-2:] == ["device-out", "incomplete"]
+
+
+def away(name: str, after: int = 2) -> ScriptedDevice:
+    """A device that is unplugged after some networks, and stays so."""
+    device = scripted(name, failing=[*[None] * after, *[DeviceError(f"scripted:{name} is gone")] * 100])
+    device.contact = lambda: (_ for _ in ()).throw(DeviceError(f"scripted:{name} is gone"))  # type: ignore[method-assign]
+    return device
+
+
+def test_the_time_to_stop_does_not_wait_for_a_device_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_devices(monkeypatch, away("one"))
+    campaign = quick_campaign(tmp_path, devices=["scripted:one"])
+    seen: list[str] = []
+    start = time.monotonic()
+    summary = campaign.run(until=timedelta(seconds=2), on_tick=lambda rows: seen.append(rows[0].state))
+    assert "away" in seen
+    assert summary.outcome.is_stopped
+    assert time.monotonic() - start < 60, "its patience is 24 hours"
+    assert measurements_of_each_model(tmp_path / "latency.db") == [1, 1]
+
+
+def test_a_fault_that_is_no_devices_ends_everything_though_another_device_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_model: MeasurableModel) -> object:
+        if "away" not in states:
+            time.sleep(0.2)
+            return load(_model)
+        raise StoreError("the disk is full")
+
+    states: list[str] = []
+    broken = scripted("two")
+    load = broken.load
+    monkeypatch.setattr(broken, "load", fail)
+    use_devices(monkeypatch, away("one"), broken)
+    campaign = quick_campaign(tmp_path, devices=["scripted:one", "scripted:two"], cells={"sample": 200})
+    with pytest.raises(StoreError, match="the disk is full"):
+        campaign.run(on_tick=lambda rows: states.append(rows[0].state))
+    assert event_kinds(tmp_path / "latency.db")[-1] == "stopped"
+
+
+def test_a_device_that_is_away_when_the_campaign_starts_joins_when_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(ScriptedDevice):
+        asked = 0
+
+        @property
+        def resources(self) -> frozenset[str]:
+            self._refuse()
+            return super().resources
+
+        @property
+        def identity(self) -> DeviceIdentity:
+            self._refuse()
+            return super().identity
+
+        def _refuse(self) -> None:
+            self.asked += 1
+            if self.asked < 5:
+                raise DeviceError(f"{self.uri} is not plugged in")
+
+    late = Late(lambda _model: [steady(2.0, 5)] * 3, name="late", default_min_runs=5)
+    use_devices(monkeypatch, scripted("one"), late)
+    campaign = quick_campaign(tmp_path, devices=["scripted:one", "scripted:late"])
+    summary = campaign.run()
+    assert summary.is_complete
+    assert late.asked >= 5
+    kinds = event_kinds(tmp_path / "latency.db")
+    assert kinds.count("device-lost") == kinds.count("device-back") == 1
+
+
+def test_figures_that_another_process_withdraws_are_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = scripted()
+    use_devices(monkeypatch, device)
+    campaign = quick_campaign(tmp_path, devices=["scripted:one"])
+    withdrawn: list[str] = []
+    real = LatencyStore.standings
+
+    def standings(store: LatencyStore, *arguments: object, **named: object) -> object:
+        if len(device.loads) == COUNT and not withdrawn:
+            since = datetime(2000, 1, 1, tzinfo=UTC)
+            withdrawn.extend(store.suspect(device.identity, device.epoch, since=since, reason="another's canary"))
+        return real(store, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LatencyStore, "standings", standings)
+    assert campaign.run().is_complete
+    assert len(withdrawn) == COUNT, "they were withdrawn right before the campaign looked whether it was done"
+    assert len(device.loads) == 2 * COUNT
+
+
+def test_a_machines_fault_is_never_stored_as_a_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: object) -> object:
+        raise StoreError("no space left on device")
+
+    monkeypatch.setattr(replaying, "_made", full)
+    execution = {"backend": "sequential"}
+    campaign = quick_campaign(tmp_path, devices=["replay:formula"], execution=execution)
+    with pytest.raises(StoreError, match="no space left"):
+        campaign.run()
+    with LatencyStore(tmp_path / "latency.db") as store:
+        assert store.failures() == []
+
+
+def test_a_run_that_nobody_heard_of_is_not_complete() -> None:
+    assert not CampaignSummary("a", Outcome((), {}, False, 1.0), "").is_complete
+
+
+def test_devices_that_disturb_each_other_hold_both_cores_as_long_as_they_measure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[str] = []
+
+    @contextmanager
+    def taking_turns(_devices: object) -> Iterator[None]:
+        turns.append("begin")
+        yield
+        turns.append("end")
+
+    one, two = scripted("one"), scripted("two")
+    load = one.load
+
+    def noted(model: MeasurableModel) -> object:
+        turns.append("load")
+        return load(model)
+
+    monkeypatch.setattr(one, "load", noted)
+    monkeypatch.setattr(local, "check_interference", lambda *_arguments: [[one, two]])
+    monkeypatch.setattr(local, "taking_turns", taking_turns)
+    use_devices(monkeypatch, one, two)
+    assert quick_campaign(tmp_path, devices=["scripted:one", "scripted:two"]).run().is_complete
+    assert turns == ["begin", *["load"] * COUNT, "end"]
+
+
+def test_status_and_plan_tell_of_devices_that_hang_on_other_hosts(tmp_path: Path) -> None:
+    identity, epoch = DeviceIdentity("android", "Pixel 7", "b", "shell", "gpu"), DeviceEpoch("build")
+    with LatencyStore(tmp_path / "latency.db") as store:
+        store.remember_uri("android:R58M/gpu", identity, epoch)
+        store.remember_uri("host-cpu?cores=63", replace(identity, kind="host-cpu"), epoch)
+    entries = [{"uri": "android:*/gpu", "resource": "pixel"}, {"uri": "host-cpu?cores=63", "resource": "host"}]
+    campaign = quick_campaign(tmp_path, devices=entries)
+    assert [row.uri for row in campaign.plan().rows] == ["android:R58M/gpu", "host-cpu?cores=63"]
+    assert [row.lacking for row in campaign.status().rows] == [COUNT, COUNT]
 
 
 def test_unstable_and_infeasible_networks_are_kept_and_not_asked_for_again(

@@ -12,12 +12,19 @@ import pytest
 from leti_opt.architecture import Architecture
 from leti_opt.campaign.dataset import DatasetCampaign
 from leti_opt.campaign.export import FIGURES
+from leti_opt.device.model import MeasurableModel
+from leti_opt.device.open_device import open_device
+from leti_opt.device.protocol import MeasurementProtocol, measure
 from leti_opt.errors import NotFoundError
+from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.cost import network_cost
+from leti_opt.network.tflite_writer import write_tflite
 from leti_opt.report.dataset_card import write_dataset
 from leti_opt.store.latency_store import LatencyStore
-from tests.campaign.campaigns import quick_campaign
+from tests.campaign.campaigns import QUICK, quick_campaign
+
+QUICK_PROTOCOL = MeasurementProtocol(**QUICK["protocol"])
 
 FORMULA = {"uri": "replay:formula?seed=1&infeasible=0.2&unstable=0.2", "name": "paper"}
 
@@ -124,6 +131,28 @@ def test_a_measured_set_brings_networks_to_check_it_by_and_hides_the_host(tmp_pa
     assert not rows["mine_epoch"].str.startswith(epoch.digest[:16]).any()
     [digest] = set(rows["mine_epoch"])
     assert f"`{digest}`" in texts
+
+
+@pytest.mark.needs("litert")
+def test_nothing_but_the_campaigns_own_networks_is_published(tmp_path: Path) -> None:
+    settings = {"devices": [{"uri": "host-cpu?cores=0", "name": "mine"}]}
+    with LatencyStore(tmp_path / "latency.db") as store, open_device("host-cpu?cores=0") as device:
+        for number in range(4):
+            path = tmp_path / f"customer_model_{number}.tflite"
+            graph = build_layer_graph(Architecture.parse("0-1:"), NetworkConfig.small(filters=4 + number))
+            path.write_bytes(write_tflite(graph))
+            model = MeasurableModel.of_file(path)
+            store.add(model, measure(device, model, QUICK_PROTOCOL))
+    quick_campaign(tmp_path, name="other", networks=[{"preset": "small", "filters": 4}], **settings).run()
+    quick_campaign(tmp_path, **settings, cells={"sample": 6}).run()
+    written = write_dataset(quick_campaign(tmp_path, **settings, cells={"sample": 6}), tmp_path / "set")
+    assert "panel_mine.zip" in written.files
+    with zipfile.ZipFile(tmp_path / "set" / "panel_mine.zip") as panel:
+        assert not [name for name in panel.namelist() if name.endswith(".tflite")]
+        (tmp_path / "rows.parquet").write_bytes(panel.read("measurements.parquet"))
+    rows = pd.read_parquet(tmp_path / "rows.parquet")
+    assert len(rows) == 6
+    assert set(rows["network_digest"]) == {NetworkConfig.small(filters=8).digest}
 
 
 def test_a_campaign_without_any_figures_is_refused(tmp_path: Path) -> None:

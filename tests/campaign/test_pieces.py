@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from leti_opt.architecture import Architecture
 from leti_opt.architecture_table import ArchitectureTable
+from leti_opt.campaign import building
 from leti_opt.campaign.building import Builders, on_cores
 from leti_opt.campaign.claims import Claims, claim_key
 from leti_opt.campaign.columns import cell_columns
@@ -23,9 +25,10 @@ from leti_opt.campaign.progress import EVERYTHING_ELSE, DeviceProgress
 from leti_opt.campaign.standing import LACKING, Lookup, item_states, lacking
 from leti_opt.device.device import DeviceEpoch
 from leti_opt.device.host_cpu import HostCpu
+from leti_opt.device.model import MeasurableModel
 from leti_opt.device.pool import DeviceReport
 from leti_opt.device.resource_lock import hold, is_held
-from leti_opt.errors import LetiError, StoreError
+from leti_opt.errors import DeviceError, InfeasibleError, StoreError
 from leti_opt.host_cores import usable_cores
 from leti_opt.network.config import NetworkConfig
 from leti_opt.objective.answers import Answer, Source
@@ -105,6 +108,21 @@ def test_claims_are_renewed_until_they_are_closed_and_then_given_back() -> None:
         assert store.claims() == []
 
 
+def test_claims_of_a_device_that_is_away_run_out_so_that_an_equal_one_takes_over() -> None:
+    is_there = True
+    with (
+        LatencyStore(":memory:") as store,
+        Claims(store, "b", lasts_s=0.4) as other,
+        Claims(store, "a", lasts_s=0.4, is_there=lambda: is_there) as claims,
+    ):
+        claims.take([["x"]])
+        time.sleep(0.6)
+        assert other.take([["x"]]) == [False], "it is there, and its claims are renewed"
+        is_there = False
+        time.sleep(0.8)
+        assert other.take([["x"]]) == [True]
+
+
 def test_a_store_that_cannot_be_written_is_told_to_whoever_claims_next(monkeypatch: pytest.MonkeyPatch) -> None:
     with LatencyStore(":memory:") as store, Claims(store, "a", lasts_s=0.1) as claims:
         renewed = threading.Event()
@@ -133,16 +151,30 @@ def test_equal_devices_claim_different_places_and_one_device_the_same() -> None:
 def test_builders_give_networks_in_order_and_errors_in_their_place() -> None:
     cells = table()
     built = Builders({"backend": "threading"}, 2).build(cells, NetworkConfig.small(filters=8))
-    assert [one.name for one in built if not isinstance(one, LetiError)] == [str(cell) for cell in cells]
+    assert [one.name for one in built if isinstance(one, MeasurableModel)] == [str(cell) for cell in cells]
 
 
-def test_what_cannot_be_built_has_its_error_in_its_place() -> None:
-    odd = Architecture(np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]]), ["input", "odd", "output"], labels=["odd"])
-    [built] = Builders({"backend": "sequential"}, 1).build(
-        ArchitectureTable.from_architectures([odd]), NetworkConfig.small()
-    )
-    assert isinstance(built, LetiError)
-    assert "odd" in str(built)
+def test_what_cannot_be_built_has_its_reason_in_its_place_and_a_machines_fault_is_no_networks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    faults: list[Exception] = [ValueError("negative size"), OSError("no space left"), DeviceError("lock folder")]
+
+    def fail(*_arguments: object) -> MeasurableModel:
+        raise faults.pop(0)
+
+    monkeypatch.setattr(building, "cell_model", fail)
+    built = Builders({"backend": "sequential"}, 1).build(table()[:3], NetworkConfig.small())
+    assert isinstance(built[0], InfeasibleError)
+    assert "negative size" in str(built[0])
+    assert built[1:] == [None, None], "to be built where they are measured"
+
+
+def test_a_builder_that_is_killed_leaves_its_networks_to_be_built_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_arguments: object) -> None:
+        raise BrokenProcessPool("a worker was killed for its memory")
+
+    monkeypatch.setattr(building, "build_networks", die)
+    assert Builders({"backend": "sequential"}, 1).build(table(), NetworkConfig.small()) == [None] * len(CELLS)
 
 
 @pytest.mark.skipif(len(usable_cores()) < 2, reason="needs two cores")
