@@ -26,6 +26,7 @@ Built = MeasurableModel | InfeasibleError | None
 """A network with its file or header made; or why it cannot be built; or None where the builder itself failed, so that
 the network is to be built where it is needed."""
 
+_IN_PROCESSES = ("loky", "multiprocessing")
 _LOGGER = logging.getLogger("leti_opt")
 
 
@@ -52,11 +53,16 @@ class Builders:
         cores: Sequence[int] | None = None,
         renderer: Renderer = "auto",
     ) -> None:
-        self.workers = workers
+        # joblib would take one process for none, and build in this one.
+        self.workers = max(workers, 2) if backend.get("backend") in _IN_PROCESSES else workers
         self.renderer = renderer
         self._backend = dict(backend)
         self._cores = None if cores is None else tuple(cores)
         self._turn = threading.Lock()
+
+    def build_here(self, cells: ArchitectureTable, config: NetworkConfig) -> list[Built]:
+        """The same in this thread: the first few need not wait until other processes have started."""
+        return build_networks(cells, config, self.renderer, self._cores)
 
     def build(self, cells: ArchitectureTable, config: NetworkConfig) -> list[Built]:
         """The network of each cell, in order.

@@ -16,7 +16,7 @@ from leti_opt.campaign.cells import chosen_cells
 from leti_opt.campaign.definition import CampaignDefinition
 from leti_opt.campaign.events import FINISHED, INCOMPLETE, STOPPED, EventLog
 from leti_opt.campaign.local import LocalRun, OnTick, Outcome
-from leti_opt.campaign.places import known_devices
+from leti_opt.campaign.places import known_devices, refuse_twice
 from leti_opt.campaign.planning import CampaignPlan, plan_of
 from leti_opt.campaign.remote import runner_key
 from leti_opt.campaign.status import CampaignStatus, status_of
@@ -166,12 +166,25 @@ class DatasetCampaign:
         """What there is to do, the devices and the store."""
         _ = self.cells  # what is wrong with them is told before a store is made
         with ExitStack() as stack:
-            devices = open_devices([entry.uri for entry in self.definition.devices]) if opens else []
+            devices = self._devices() if opens else []
             for device in devices:
                 stack.enter_context(device)
             store = stack.enter_context(_store(self.definition.store, writes))
             campaign = self._campaign(store, writes)
             yield self._work(campaign), devices, store
+
+    def _devices(self) -> list[Device]:
+        """The devices that the definition names, each once.
+
+        Raises:
+            InvalidInputError: two entries lead to one device.
+            DeviceError: ``android:*``, and no phone is ready.
+        """
+        uris = [entry.uri for entry in self.definition.devices]
+        devices = open_devices(uris)
+        if len(devices) < len(uris):
+            refuse_twice(self.definition)
+        return devices
 
     @contextmanager
     def opened_store(self) -> Iterator[tuple[CampaignWork, LatencyStore]]:
@@ -253,7 +266,7 @@ def _deadline(until: datetime | timedelta | None) -> float | None:
 
 def _summary(work: CampaignWork, outcome: Outcome) -> str:
     parts = [
-        f"{row.uri}: {row.measured:,} measured, {row.unstable:,} unstable, {row.infeasible:,} infeasible, "
+        f"{row.uri}: {row.measured:,} {row.origin}, {row.unstable:,} unstable, {row.infeasible:,} infeasible, "
         f"{row.lacking:,} lacking" + (f" ({outcome.errors[row.uri]})" if row.uri in outcome.errors else "")
         for row in outcome.rows
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
@@ -17,7 +18,7 @@ from pydantic import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -29,6 +30,7 @@ from leti_opt.network.config import NetworkConfig
 from leti_opt.network.limits import Limits, quantity
 from leti_opt.objective.canary import CanarySettings
 
+_EXAMPLES = {"devices": "host-cpu", "networks": "small"}
 Made = TypeVar("Made", MeasurementProtocol, CanarySettings)
 
 
@@ -36,7 +38,18 @@ def _quantity(value: Any) -> Any:
     return quantity(value) if isinstance(value, str) else value
 
 
-Quantity = Annotated[NonNegativeFloat, BeforeValidator(_quantity)]
+def _name(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}", value):
+        raise InvalidInputError(
+            f"{value!r} cannot be a campaign's name; it has 1 to 64 letters, digits, spaces, dots, dashes and "
+            "underscores, and begins with a letter or digit"
+        )
+    return value
+
+
+Quantity = Annotated[NonNegativeFloat, Field(allow_inf_nan=False), BeforeValidator(_quantity)]
+Count = Annotated[int, Field(strict=True, gt=0)]
+"""A whole number of 1 or more; neither a text nor a yes is taken for one."""
 
 
 class _Section(BaseModel):
@@ -57,7 +70,7 @@ class Filter(_Section):
         epochs: of the trainings that count.
     """
 
-    vertices: PositiveInt | None = None
+    vertices: Count | None = None
     min_flops: Quantity | None = None
     max_flops: Quantity | None = None
     max_parameters: Quantity | None = None
@@ -65,7 +78,7 @@ class Filter(_Section):
     gpu: str | None = None
     min_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     accuracy: Path | None = None
-    epochs: PositiveInt = 108
+    epochs: Count = 108
 
     @property
     def limits(self) -> Limits:
@@ -78,6 +91,8 @@ class Filter(_Section):
     def _has_accuracies(self) -> Filter:
         if self.min_accuracy is not None and self.accuracy is None:
             raise InvalidInputError("min_accuracy needs accuracy = FILE, made by 'leti-opt accuracy import'")
+        if self.min_accuracy is None and self.accuracy is not None:
+            raise InvalidInputError("accuracy needs min_accuracy = NUMBER, for instance 0.93")
         return self
 
 
@@ -95,12 +110,12 @@ class Cells(_Section):
     """
 
     space: str = "nasbench101"
-    max_vertices: PositiveInt | None = None
-    max_edges: PositiveInt | None = None
+    max_vertices: Count | None = None
+    max_edges: Count | None = None
     operations: tuple[str, ...] | None = None
     table: Path | None = None
     filter: Filter = Filter()
-    sample: PositiveInt | None = None
+    sample: Count | None = None
     method: Literal["random", "stratified"] = "random"
 
     @model_validator(mode="after")
@@ -138,7 +153,7 @@ class Execution(_Section):
 
     backend: Literal["loky", "threading", "multiprocessing", "sequential"] = "loky"
     builders: NonNegativeInt = 0
-    ahead: PositiveInt = 8
+    ahead: Count = 8
     patience_h: PositiveFloat = 24.0
 
 
@@ -166,9 +181,9 @@ class CampaignDefinition(_Section):
     (32, None)
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
-    store: str = "latency.db"
-    seed: NonNegativeInt = 0
+    name: Annotated[str, BeforeValidator(_name)]
+    store: Annotated[str, Field(min_length=1)] = "latency.db"
+    seed: Annotated[int, Field(strict=True, ge=0)] = 0
     cells: Cells = Cells()
     networks: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)] = ({"preset": "nasbench101"},)
     devices: Annotated[tuple[DeviceEntry, ...], Field(min_length=1)]
@@ -192,6 +207,8 @@ class CampaignDefinition(_Section):
         shown = dict(settings)
         for field, key in (("devices", "uri"), ("networks", "preset")):
             entries = shown.get(field)
+            if isinstance(entries, str | dict):
+                raise InvalidInputError(f'{field} is a list; write for instance {field} = ["{_EXAMPLES[field]}"]')
             if isinstance(entries, list | tuple):
                 shown[field] = [{key: entry} if isinstance(entry, str) else entry for entry in entries]
         return shown
@@ -265,13 +282,20 @@ class CampaignDefinition(_Section):
         """The same with every relative path taken from a folder."""
         store = self.store
         if "://" not in store and store != ":memory:":
-            store = str(folder / Path(store).expanduser())
+            store = str(_placed(folder, Path(store)))
         chosen = self.cells.filter
         placed = {
-            "filter": chosen.model_copy(update={"accuracy": chosen.accuracy and folder / chosen.accuracy.expanduser()}),
-            "table": self.cells.table and folder / self.cells.table.expanduser(),
+            "filter": chosen.model_copy(update={"accuracy": chosen.accuracy and _placed(folder, chosen.accuracy)}),
+            "table": self.cells.table and _placed(folder, self.cells.table),
         }
         return self.model_copy(update={"store": store, "cells": self.cells.model_copy(update=placed)})
+
+
+def _placed(folder: Path, path: Path) -> Path:
+    try:
+        return folder / path.expanduser()
+    except RuntimeError as error:
+        raise InvalidInputError(f"{path}: there is no such user; write the whole path") from error
 
 
 def _made(kind: type[Made], settings: Mapping[str, Any], section: str) -> Made:
@@ -280,6 +304,15 @@ def _made(kind: type[Made], settings: Mapping[str, Any], section: str) -> Made:
         if name not in known:
             raise InvalidInputError(f"unknown setting {section}.{name}; {did_you_mean(name, known)}")
     try:
-        return kind(**settings)
-    except TypeError as error:
-        raise InvalidInputError(f"{section}: {error}") from error
+        return TypeAdapter(kind).validate_python(dict(settings))
+    except ValidationError as error:
+        faults = [f"{section}.{'.'.join(map(str, fault['loc']))}: {_fault_text(fault)}" for fault in error.errors()]
+        raise InvalidInputError("; ".join(faults).replace(f"{section}.: ", f"{section}: ")) from None
+    except LetiError as error:
+        raise InvalidInputError(f"{section}: {error}") from None
+
+
+def _fault_text(fault: Any) -> str:
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    return f"{fault['msg']} (given: {fault['input']!r})"

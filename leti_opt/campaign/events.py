@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import threading
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ STARTED, LOST, BACK, OUT, NOTE, FINISHED, INCOMPLETE, STOPPED = (
 )
 """Kinds of events. ``note`` is all that has no kind of its own; the user's command is not told of it."""
 
-_COMMAND_TIMEOUT_S = 60.0
+_COMMAND_TIMEOUT_S = 30.0
 _LOGGER = logging.getLogger("leti_opt")
 
 
@@ -73,28 +74,36 @@ class EventLog:
         with self._lock:
             running = list(self._running)
         for thread in running:
-            thread.join(_COMMAND_TIMEOUT_S)
+            thread.join(2 * _COMMAND_TIMEOUT_S)
 
     def _run(self, kind: str, text: str, device: str) -> None:
         assert self._command is not None
         told = {"event": kind, "event_text": text, "campaign": self._name, "device": device}
         environment = {f"LETI_{name.upper()}": value.replace("\0", "") for name, value in told.items()}
         try:
-            done = subprocess.run(
+            with subprocess.Popen(
                 ["/bin/sh", "-c", self._command],
-                input=json.dumps({**told, "at": datetime.now(UTC).isoformat()}),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
                 text=True,
-                capture_output=True,
-                timeout=_COMMAND_TIMEOUT_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
+                start_new_session=True,
+            ) as command:
+                try:
+                    said, _ = command.communicate(
+                        json.dumps({**told, "at": datetime.now(UTC).isoformat()}), _COMMAND_TIMEOUT_S
+                    )
+                except subprocess.TimeoutExpired:
+                    os.killpg(command.pid, signal.SIGKILL)
+                    self._warn(f"it took longer than {_COMMAND_TIMEOUT_S:.0f} s, and was ended")
+                    return
+        except OSError as error:
             self._warn(str(error))
             return
-        if done.returncode:
-            last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-            self._warn(f"exit status {done.returncode}{': ' if last else ''}{''.join(last)[:200]}")
+        if command.returncode:
+            last = said.strip().splitlines()[-1:]
+            self._warn(f"exit status {command.returncode}{': ' if last else ''}{''.join(last)[:200]}")
 
     def _warn(self, what: str) -> None:
         with self._lock:

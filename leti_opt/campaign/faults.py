@@ -18,7 +18,11 @@ def explained(error: ValidationError, root: type[BaseModel]) -> str:
         root: the model that was to be made.
     """
     lines = []
-    for fault in error.errors():
+    found = error.errors()
+    for fault in found:
+        # An entry that is wrong leaves its list too short, which is no second fault.
+        if fault["type"] == "too_short" and any(_is_within(other["loc"], fault["loc"]) for other in found):
+            continue
         place = [part for part in fault["loc"] if not (isinstance(part, str) and "[" in part)]
         name = ".".join(str(part) for part in place)
         if fault["type"] == "extra_forbidden":
@@ -30,6 +34,10 @@ def explained(error: ValidationError, root: type[BaseModel]) -> str:
         else:
             lines.append(f"{name}: {fault['msg']} (given: {fault['input']!r})")
     return "; ".join(dict.fromkeys(lines))
+
+
+def _is_within(inner: Sequence[Any], outer: Sequence[Any]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _known(model: type[BaseModel], place: Sequence[Any]) -> Iterable[str]:

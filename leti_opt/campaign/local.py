@@ -16,7 +16,7 @@ from leti_opt.campaign.pulling import DevicePuller
 from leti_opt.campaign.replaying import Replay, is_replayed
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.device.device import Device
-from leti_opt.device.host_cpu import host_pseudonym
+from leti_opt.device.host_cpu import HostCpu, host_pseudonym
 from leti_opt.device.resource_lock import core_resource
 from leti_opt.errors import DeviceError
 from leti_opt.host_cores import usable_cores
@@ -120,11 +120,7 @@ class LocalRun:
         """
         start = time.monotonic()
         self.events.add(STARTED, started_text(self.work, len(self.rows())))
-        with ExitStack() as stack:
-            if len(self._real) > 1:
-                for group in check_interference(self._real, self.events):
-                    stack.enter_context(taking_turns(group))
-            is_stopped = self._wait(threading.Thread(target=self._work, name="campaign"), deadline, on_tick)
+        is_stopped = self._wait(threading.Thread(target=self._work, name="campaign"), deadline, on_tick)
         if self._fatal is not None:
             raise self._fatal
         lacking = any(row.lacking for row in self.rows())
@@ -156,10 +152,24 @@ class LocalRun:
         # Not one of joblib's own threads: below these it would start no processes.
         replaying = threading.Thread(target=self._replayed, name="replay")
         replaying.start()
-        if self._pullers:
-            works = [delayed(self._pull)(puller) for puller in self._pullers]
-            Parallel(n_jobs=len(works), backend="threading")(works)
+        try:
+            with ExitStack() as stack:
+                for group in self._disturbing():
+                    stack.enter_context(taking_turns(group))
+                if self._pullers:
+                    works = [delayed(self._pull)(puller) for puller in self._pullers]
+                    Parallel(n_jobs=len(works), backend="threading")(works)
+        except BaseException as error:  # noqa: BLE001  # raised in the thread that waits
+            self._end(error)
         replaying.join()
+
+    def _disturbing(self) -> list[list[HostCpu]]:
+        """Groups of devices that must take turns."""
+        if len(self._real) < 2:
+            return []
+        for puller in self._pullers:
+            puller.progress.state = "looking whether it disturbs others"
+        return check_interference(self._real, self.events)
 
     def _pull(self, puller: DevicePuller) -> None:
         try:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from leti_opt.campaign.definition import CampaignDefinition, DeviceEntry
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.device.open_device import open_device, open_devices
-from leti_opt.errors import DeviceError, InvalidDeviceUriError
+from leti_opt.errors import DeviceError, InvalidDeviceUriError, InvalidInputError
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.links import checks_of, served_epochs
 
 _ANY_PHONE = "android:*"
+_TOLD = tuple(f"threads{count}" for count in range(2, 65))
 _NEVER_SEEN = "it cannot be reached, and the store has never seen it"
 
 
@@ -51,6 +52,21 @@ class KnownDevice:
     note: str = ""
 
 
+def refuse_twice(definition: CampaignDefinition) -> None:
+    """Refuse entries that name one device in two ways.
+
+    Raises:
+        InvalidInputError: the message names both.
+        InvalidDeviceUriError: a device's URI is wrong.
+    """
+    first: dict[str, str] = {}
+    for entry in definition.devices:
+        if entry.resource is None and not entry.uri.startswith(_ANY_PHONE):
+            other = first.setdefault(open_device(entry.uri).uri, entry.uri)
+            if other != entry.uri:
+                raise InvalidInputError(f"{other} and {entry.uri} are one device; give it once")
+
+
 def known_devices(definition: CampaignDefinition, store: LatencyStore) -> list[KnownDevice]:
     """The devices of a campaign: those that are here, and of the others what the store knows.
 
@@ -60,6 +76,7 @@ def known_devices(definition: CampaignDefinition, store: LatencyStore) -> list[K
         InvalidDeviceUriError: a device's URI is wrong.
         StoreError: the store cannot be read.
     """
+    refuse_twice(definition)
     known = store.devices_by_uri()
     found: list[KnownDevice] = []
     for entry in definition.devices:
@@ -148,7 +165,8 @@ def _slug(identity: DeviceIdentity) -> str:
     'pixel_7_gpu'
     """
     hardware = re.sub(r"\(.*?\)", " ", identity.hardware)
-    words = re.findall(r"[a-z0-9]+", f"{hardware} {identity.delegate}".lower())
+    options = " ".join(f"{name}{value}" for name, value in identity.options if name == "cores" or name + value in _TOLD)
+    words = re.findall(r"[a-z0-9]+", f"{hardware} {identity.delegate} {options}".lower())
     text = "_".join(words)[:40].strip("_") or "device"
     return text if text[0].isalpha() else f"d_{text}"
 

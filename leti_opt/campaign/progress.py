@@ -28,7 +28,7 @@ class ProgressRow:
 
     Args:
         uri: the device.
-        state: ``ready``, ``away``, ``out``, ``waiting for other hosts``, ``finished``.
+        state: ``starting``, ``ready``, ``away``, ``out``, ``waiting for other devices``, ``stopped``, ``finished``.
         total: networks of the campaign.
         measured, unstable, infeasible: those that have an answer, earlier runs and equal devices included.
         new: answers that this run got from the device.
@@ -36,6 +36,7 @@ class ProgressRow:
         left_s: seconds until nothing is lacking at that rate; None where it is not known.
         temperature_c: of the device at its last measurement, where it tells.
         seconds: what the device's time went into, by kind of use; empty until it ends.
+        origin: whether its figures are measured, simulated or replayed.
     """
 
     uri: str
@@ -49,6 +50,7 @@ class ProgressRow:
     left_s: float | None
     temperature_c: float | None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    origin: str = "measured"
 
     @property
     def lacking(self) -> int:
@@ -62,11 +64,15 @@ class DeviceProgress:
     Args:
         uri: the device.
         total: networks of the campaign.
+        origin: whether its figures are measured, simulated or replayed.
         clock: for tests.
     """
 
-    def __init__(self, uri: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, uri: str, total: int, origin: str = "measured", clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.uri = uri
+        self.origin = origin
         self.total = total
         self.state = "starting"
         self._clock = clock
@@ -153,6 +159,7 @@ class DeviceProgress:
                 0.0 if lacking == 0 else None if per_s is None else lacking / per_s,
                 self._temperature_c,
                 self._seconds,
+                self.origin,
             )
 
     def _per_s(self) -> float | None:

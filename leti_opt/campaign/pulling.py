@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain, repeat
 
@@ -23,6 +24,7 @@ from leti_opt.campaign.work import CampaignWork
 from leti_opt.device.device import Device
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.pool import DeviceReport, PoolPatience
+from leti_opt.device.use import WAITING_FOR_BUILD
 from leti_opt.errors import DeviceError, InfeasibleError, StoreError
 from leti_opt.objective.answers import Answer, Question
 from leti_opt.objective.pooled import PooledService
@@ -150,6 +152,7 @@ class DevicePuller:
             self._look_for_twins()
             self.service.members[0].forget_everything()  # others may have withdrawn what it remembers
             states = self._states()
+            self.progress.origin = self.service.identity.origin
             pending = lacking(self.work, states, again)
             used = self.device.use.seconds()
             if not len(pending):
@@ -187,7 +190,7 @@ class DevicePuller:
             answered += 1
 
         with Feed(lambda: self._questions(pending, claims, states), self.work.execution.ahead) as feed:
-            for item, question in feed:
+            for item, question in self._timed_first(iter(feed)):
                 is_again = states[item] == State.UNSTABLE
                 [future] = self.service.submit(question, fresh=bool(is_again)).values()
                 in_hand.append((item, future))
@@ -198,6 +201,14 @@ class DevicePuller:
             while in_hand:
                 take()
         return answered
+
+    def _timed_first(self, questions: Iterator[tuple[int, Question]]) -> Iterator[tuple[int, Question]]:
+        """Count the wait for the first network; once the device has work, its pool counts how long it has none."""
+        with self.device.use.timing(WAITING_FOR_BUILD) if not self.service.report() else nullcontext():
+            first = next(questions, None)
+        if first is not None:
+            yield first
+            yield from questions
 
     def _questions(
         self, pending: NDArray[np.int64], claims: Claims, states: NDArray[np.int8]
@@ -214,14 +225,15 @@ class DevicePuller:
                     yield item, question  # a twin has measured it meanwhile
                 else:
                     open_items.append(item)
-            yield from self._built(open_items)
+            yield from self._built(open_items, at_once=start == 0)
 
-    def _built(self, items: Sequence[int]) -> Iterator[tuple[int, Question]]:
+    def _built(self, items: Sequence[int], at_once: bool) -> Iterator[tuple[int, Question]]:
         for number, (config, places) in enumerate(self.work.split(items)):
             if not len(places):
                 continue
             own = places * len(self.work.configs) + number
-            built = self.builders.build(self.work.cells[places], config)
+            build = self.builders.build_here if at_once else self.builders.build
+            built = build(self.work.cells[places], config)
             for item, made in zip(own.tolist(), built, strict=True):
                 question = self.work.question(item)
                 yield item, question if made is None else replace(question, build=_handing_out(made))
@@ -273,7 +285,7 @@ class DevicePuller:
 
     def _wait_for_others(self, seconds: float) -> None:
         """Everything that is left is claimed by others: they answer it, or their claims run out."""
-        self.progress.state = "waiting for other hosts"
+        self.progress.state = "waiting for other devices"
         self._stopping.wait(seconds)
         self.progress.state = "ready"
 

@@ -61,7 +61,7 @@ class Replay:
     ) -> None:
         self.work, self.devices, self.store = work, tuple(devices), store
         self._backend, self._workers, self._render = dict(backend), workers, render
-        self.progress = [DeviceProgress(device.uri, len(work)) for device in devices]
+        self.progress = [DeviceProgress(device.uri, len(work), device.identity.origin) for device in devices]
         self._is_stopped = False
 
     def run(self) -> None:

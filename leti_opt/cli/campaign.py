@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 
-from leti_opt.cli.common import EXIT_DEVICE, EXIT_INTERRUPTED, JsonOption, fail, print_json, reports_errors, seconds
+from leti_opt.cli.common import (
+    EXIT_DEVICE,
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    JsonOption,
+    fail,
+    print_json,
+    reports_errors,
+    seconds,
+)
 from leti_opt.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -26,6 +37,7 @@ app = typer.Typer(
 
 FileArgument = Annotated[Path, typer.Argument(help="The campaign's TOML file; see docs/campaigns.md.")]
 _SHORTEST_PAUSE_S = 2.0
+_LONGEST_PAUSE_S = 86_400.0
 _PLAIN_WIDTH = 160
 """Where the output goes to a file or another program, whole lines are worth more than narrow ones."""
 
@@ -49,9 +61,9 @@ def plan(file: FileArgument, as_json: JsonOption = False) -> None:
         totals = {"lacking": found.lacking, "seconds": found.seconds}
         print_json({**asdict(found), **totals, "rows": [{**asdict(row), "lacking": row.lacking} for row in found.rows]})
         return
-    from leti_opt.report.campaign_view import plan_lines, plan_table
+    from leti_opt.report.campaign_view import plan_lines, plan_row_line, plan_table
 
-    _print_table(plan_table(found))
+    _print_table(plan_table(found), [plan_row_line(row) for row in found.rows])
     typer.echo("\n".join(plan_lines(found)))
 
 
@@ -67,7 +79,7 @@ def run(
         typer.Option("--cluster", help="Address of a Dask scheduler, tcp://HOST:8786; its workers have the devices."),
     ] = None,
     retry_unstable: Annotated[
-        bool, typer.Option("--retry-unstable", help="Ask once more for what was unstable.")
+        bool, typer.Option("--retry-unstable", help="Ask once more for what was unstable on devices that measure.")
     ] = False,
     render: Annotated[
         bool, typer.Option("--render", help="For recordings: build every network's file all the same, as a rehearsal.")
@@ -81,6 +93,7 @@ def run(
     from leti_opt.campaign.dataset import DatasetCampaign
     from leti_opt.report.campaign_view import CampaignProgress
 
+    signal.signal(signal.SIGTERM, _interrupt)  # systemd's way to stop it shall be as good as Ctrl-C
     stop = None if until is None else moment(until, datetime.now())
     made = DatasetCampaign(file)
     with CampaignProgress(sys.stderr) as progress:
@@ -94,6 +107,8 @@ def run(
         _print_summary(summary)
     if summary.outcome.errors:
         raise typer.Exit(EXIT_DEVICE)
+    if not summary.is_complete:
+        raise typer.Exit(EXIT_INCOMPLETE)
 
 
 @app.command("status")
@@ -125,7 +140,7 @@ def watch(
     """
     from leti_opt.campaign.dataset import DatasetCampaign
 
-    pause_s = max(seconds(every), _SHORTEST_PAUSE_S)
+    pause_s = min(max(seconds(every), _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
     made = DatasetCampaign(file)
     while True:
         start = time.monotonic()
@@ -198,16 +213,23 @@ def moment(text: str, now: datetime) -> datetime:
     if match is None:
         try:
             return now + timedelta(seconds=seconds(text))
+        except OverflowError:
+            raise InvalidInputError(f"{text!r} is beyond the calendar; leave --until out") from None
         except InvalidInputError:
             raise InvalidInputError(f"{text!r} is no time; write for instance 08:00, 90m or 8h") from None
     then = now.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
     return then if then > now else then + timedelta(days=1)
 
 
-def _print_summary(summary: CampaignSummary) -> None:
-    from leti_opt.report.campaign_view import busy_lines, progress_table
+def _interrupt(*_signal: object) -> None:
+    raise KeyboardInterrupt
 
-    _print_table(progress_table(summary.outcome.rows))
+
+def _print_summary(summary: CampaignSummary) -> None:
+    from leti_opt.report.campaign_view import busy_lines, progress_line, progress_table
+
+    rows = summary.outcome.rows
+    _print_table(progress_table(rows), [progress_line(row) for row in rows])
     for line in busy_lines(summary.outcome.rows):
         typer.echo(line)
     for uri, error in summary.outcome.errors.items():
@@ -217,13 +239,20 @@ def _print_summary(summary: CampaignSummary) -> None:
 
 
 def _print_status(found: CampaignStatus) -> None:
-    from leti_opt.report.campaign_view import status_lines, status_table
+    from leti_opt.report.campaign_view import status_line, status_lines, status_table
 
-    _print_table(status_table(found))
+    _print_table(status_table(found), [status_line(row) for row in found.rows])
     typer.echo("\n".join(status_lines(found)))
 
 
-def _print_table(table: Any) -> None:
+def _print_table(table: Any, lines: Sequence[str]) -> None:
+    """Print a table, or lines where it does not fit the terminal."""
     from rich.console import Console
 
-    Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
+    from leti_opt.report.campaign_view import fits
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    if fits(table, console) or not sys.stdout.isatty():
+        console.print(table)
+    else:
+        typer.echo("\n".join(lines))

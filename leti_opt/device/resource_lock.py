@@ -36,6 +36,7 @@ from leti_opt.errors import DeviceError, InvalidInputError
 from leti_opt.host_cores import usable_cores
 
 DEFAULT_TIMEOUT_S = 3600.0
+_CORES = "host-cpu:"
 _SHORTEST_PAUSE_S = 0.0005
 _LONGEST_PAUSE_S = 0.02
 
@@ -46,7 +47,7 @@ def core_resource(core: int) -> str:
     >>> core_resource(0)
     'host-cpu:0'
     """
-    return f"host-cpu:{core}"
+    return f"{_CORES}{core}"
 
 
 @contextmanager
@@ -76,15 +77,15 @@ def building_on_host(timeout_s: float | None = DEFAULT_TIMEOUT_S) -> Iterator[No
     """Keep measurements away from this process's cores while it builds networks.
 
     Builds overlap each other. A measurement of one of the cores waits for the builds in progress, and a build waits
-    for a measurement in progress. A thread that is itself measuring on these cores builds at once: it disturbs nobody
-    but itself.
+    for a measurement in progress. A thread that is itself measuring on this host builds at once: what it builds is for
+    its own measurement, and waiting for other cores could last for ever.
 
     Raises:
         DeviceError: a measurement went on for longer than ``timeout_s``.
     """
     cores = {core_resource(core) for core in usable_cores()}
     with ExitStack() as stack:
-        if not cores & _thread.held.keys():
+        if not any(name.startswith(_CORES) for name in _thread.held):
             _take_all(stack, cores, fcntl.LOCK_SH, timeout_s)
         yield
 

@@ -15,6 +15,7 @@ from leti_opt.device.use import COOLING, INITIALIZATION, TIMED_RUNS
 from leti_opt.report.tables import plain_table
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.live import Live
     from rich.table import Table
 
@@ -67,7 +68,9 @@ class CampaignProgress:
 
     def _show(self, rows: Sequence[ProgressRow]) -> None:
         if self._live is not None:
-            self._live.update(progress_table(rows))
+            table = progress_table(rows)
+            narrow = "\n".join(map(progress_line, rows))
+            self._live.update(table if fits(table, self._live.console) else narrow)
             return
         now = self._clock()
         if now - self._shown_at < self._every_s:
@@ -78,9 +81,16 @@ class CampaignProgress:
         self._stream.flush()
 
 
+def fits(table: Table, console: Console) -> bool:
+    """Whether a table fits the console's width whole: a number that is cut is a wrong number."""
+    from rich.measure import Measurement
+
+    return bool(Measurement.get(console, console.options.update(max_width=1000), table).maximum <= console.width)
+
+
 def progress_table(rows: Sequence[ProgressRow]) -> Table:
     """A row a device."""
-    return plain_table(_HEADINGS, [_cells(row, row.state) for row in rows])
+    return plain_table(_HEADINGS, [_cells(row, f"{_origin(row)} {row.state}".strip()) for row in rows])
 
 
 def progress_line(row: ProgressRow) -> str:
@@ -89,21 +99,32 @@ def progress_line(row: ProgressRow) -> str:
     >>> progress_line(ProgressRow("host-cpu", "ready", 300, 99, 1, 0, 100, 1200.0, 600.0, None))
     'host-cpu: 100 of 300, 1 unstable, 0 infeasible, 1,200 an hour, about 10 min left, ready'
     """
+    return _line(row, f"{_origin(row)} {row.state}".strip())
+
+
+def status_line(row: StatusRow) -> str:
+    """The same by the store."""
+    return _line(row, _standing(row))
+
+
+def _line(row: ProgressRow | StatusRow, state: str) -> str:
     done = row.total - row.lacking
     rate = "" if row.per_hour is None else f", {row.per_hour:,.0f} an hour"
     left = "" if row.left_s is None or not row.lacking else f", about {duration_text(row.left_s)} left"
     warm = "" if row.temperature_c is None else f", {row.temperature_c:.1f} °C"
     return (
         f"{row.uri}: {done:,} of {row.total:,}, {row.unstable:,} unstable, {row.infeasible:,} infeasible{rate}{left}"
-        f"{warm}, {row.state}"
+        f"{warm}{', ' if state else ''}{state}"
     )
 
 
 def status_table(status: CampaignStatus) -> Table:
     """A row a device."""
-    return plain_table(
-        _HEADINGS, [_cells(row, row.note or _origin(row) or ("" if row.lacking else "complete")) for row in status.rows]
-    )
+    return plain_table(_HEADINGS, [_cells(row, _standing(row)) for row in status.rows])
+
+
+def _standing(row: StatusRow) -> str:
+    return row.note or f"{_origin(row)} {'' if row.lacking else 'complete'}".strip()
 
 
 def status_lines(status: CampaignStatus) -> list[str]:
@@ -129,6 +150,15 @@ def plan_table(plan: CampaignPlan) -> Table:
         "forecast",
     )
     return plain_table(headings, [_plan_cells(row, several) for row in plan.rows])
+
+
+def plan_row_line(row: PlanRow) -> str:
+    """One device and network config, in a line."""
+    each = "" if row.seconds_each is None else f", {row.seconds_each:.2f} s each"
+    return (
+        f"{row.uri}, network {row.network + 1}: {row.total - row.lacking:,} of {row.total:,} in the store, "
+        f"{row.lacking:,} to measure{each} ({row.note or row.basis})"
+    )
 
 
 def plan_lines(plan: CampaignPlan) -> list[str]:
@@ -195,14 +225,14 @@ def _cells(row: ProgressRow | StatusRow, state: str) -> list[str]:
         f"{row.total:,}",
         f"{row.unstable:,}",
         f"{row.infeasible:,}",
-        "" if row.per_hour is None else f"{row.per_hour:,.0f}",
+        "" if row.per_hour is None or not row.lacking else f"{row.per_hour:,.0f}",
         "" if row.left_s is None or not row.lacking else duration_text(row.left_s),
         "" if row.temperature_c is None else f"{row.temperature_c:.1f}",
         state,
     ]
 
 
-def _origin(row: StatusRow) -> str:
+def _origin(row: ProgressRow | StatusRow) -> str:
     return row.origin.upper() if row.origin not in ("", "measured") else ""
 
 

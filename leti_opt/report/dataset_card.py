@@ -24,7 +24,7 @@ README = "README.md"
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _STATEMENTS = {
-    "measured": "was measured",
+    "measured": "measured on the device",
     "simulated": "SIMULATED: a formula gave these figures; nothing was measured",
     "replayed": "REPLAYED: these figures come from a recording; nothing was measured for this data set",
 }
@@ -36,13 +36,14 @@ _WATCHING = {
 }
 _MEANINGS = {
     "status": "`measured` (or `simulated`, `replayed`), `unstable`, `infeasible`; empty where nothing is known yet",
-    "latency_ms": "mean latency of one run in milliseconds; empty unless the status is `measured`",
+    "latency_ms": "mean latency of one run in milliseconds; empty for unstable and infeasible networks, as are the "
+    "figures down to `…_mean_error_ms`",
     "std_ms": "standard deviation of the runs",
     "min_ms": "the fastest run",
     "max_ms": "the slowest run",
     "median_ms": "median of the runs",
     "p95_ms": "95th percentile of the runs",
-    "mean_error_ms": "half the width of the mean's 95 % interval",
+    "mean_error_ms": "half the width of the mean's 95 % interval; empty where single runs are not known or too few",
     "runs": "timed runs of the attempt that counts",
     "attempts": "attempts that were made",
     "initialization_ms": "time to load the network",
@@ -231,9 +232,9 @@ def _how(campaign: DatasetCampaign, work: CampaignWork) -> str:
         [
             f"* Cells: {sample} of {source}; filter: {json.dumps(limits) if limits else 'none'}; seed {work.seed}. "
             "They were measured in a shuffle by that seed, so any part is a fair sample.",
-            f"* Protocol: {protocol.warmup_runs} warm-up runs, then {runs}; an attempt holds if its standard deviation "
-            f"is at most {100 * protocol.max_relative_std:g} % of its mean, else it is made again, up to "
-            f"{protocol.max_attempts} times. No run is dropped.",
+            f"* Protocol: {protocol.warmup_runs} run(s) of warm-up, then {runs}; an attempt holds if its standard "
+            f"deviation is at most {100 * protocol.max_relative_std:g} % of its mean; at most {protocol.max_attempts} "
+            "attempt(s). No run is dropped.",
             f"* Watching: {_WATCHING[work.canary.pace]}",
             f"* Made with leti_opt {version()}, commit {source_commit() or 'unknown'}.",
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ class SqliteDatabase(Database):
         path = sqlite_file.parse_url(url)
         super().__init__("the store in memory" if path is None else str(path), path)
         self._errors = sqlite_file.ClearErrors(self.name)
+        self._file: tuple[int, int] | None = None
         if path is not None:
             self._close_before_forks()
 
@@ -58,7 +60,29 @@ class SqliteDatabase(Database):
         return self._errors
 
     def _connect(self) -> Opened:
-        return _open_memory() if self.path is None else _open_file(self.path)
+        if self.path is None:
+            return _open_memory()
+        opened = _open_file(self.path)
+        self._file = _file_at(self.path)
+        return opened
+
+    def _opened(self) -> Opened:
+        """What is open, if it is still what lies at the path: into a deleted file much could be written in vain."""
+        opened = super()._opened()
+        if self.path is not None and _file_at(self.path) != self._file:
+            raise StoreError(
+                f"{self.path} was deleted or replaced while it was open, and what would be stored now would be lost; "
+                "put it back, or start again with another store"
+            )
+        return opened
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _open_memory() -> Opened:

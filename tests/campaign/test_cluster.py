@@ -155,7 +155,7 @@ def test_a_host_that_comes_later_takes_part(
     first, second = devices(make_phone, connect, 2)
     cluster.start_worker("host-0", f"{first['resource']}=1")
     uri = "android:*/cpu"
-    campaign = campaign_of(tmp_path, postgresql_url, [{"uri": uri, "resource": "phone-0"}], 25)
+    campaign = campaign_of(tmp_path, postgresql_url, [{"uri": uri, "resource": "phone-0"}], 120)
     later = threading.Thread(target=cluster.start_worker, args=("host-1", "phone-0=1"))
     summaries: list[CampaignSummary] = []
     joined = Once(postgresql_url, 3, lambda: later.start() or True)

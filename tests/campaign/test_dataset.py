@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import time
 from collections import Counter
@@ -17,13 +18,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from leti_opt.campaign import dataset, local, replaying
+from leti_opt.campaign import dataset, events, local, replaying
 from leti_opt.campaign.dataset import CampaignSummary, DatasetCampaign
 from leti_opt.campaign.local import Outcome
 from leti_opt.campaign.progress import ProgressRow
 from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity
 from leti_opt.device.model import MeasurableModel
 from leti_opt.errors import CampaignRunningError, DeviceError, InfeasibleError, InvalidInputError, StoreError
+from leti_opt.host_cores import usable_cores
 from leti_opt.store.latency_store import LatencyStore
 from tests.campaign.campaigns import QUICK, quick_campaign, start, write_toml
 from tests.contracts.scripted_device import Answer, ScriptedDevice, shaky, steady
@@ -445,6 +447,61 @@ def test_a_device_that_nobody_has_seen_has_no_forecast(tmp_path: Path) -> None:
     plan = quick_campaign(tmp_path, devices=["android:127.0.0.1:1/cpu"]).plan()
     assert plan.rows[0].lacking == COUNT
     assert "cannot be reached" in plan.rows[0].note
+
+
+def test_one_device_under_two_uris_is_refused(tmp_path: Path) -> None:
+    campaign = quick_campaign(tmp_path, devices=["host-cpu?cores=0", "host-cpu?threads=1&cores=0"])
+    for ask in (campaign.plan, campaign.run):
+        with pytest.raises(InvalidInputError, match="are one device; give it once"):
+            ask()
+
+
+@pytest.mark.needs("litert")
+@pytest.mark.skipif(len(usable_cores()) < 2, reason="needs two cores")
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_device_on_any_core_measures_while_the_others_build(tmp_path: Path, which: int) -> None:
+    core = usable_cores()[which]
+    campaign = quick_campaign(tmp_path, devices=[f"host-cpu?cores={core}"], cells={"sample": 12})
+    summary = campaign.run()
+    assert summary.is_complete
+    assert event_kinds(tmp_path / "latency.db") == ["started", "finished"], "the device was never set aside"
+    assert usable_cores() == sorted(os.sched_getaffinity(0))
+
+
+def test_a_store_that_is_deleted_while_it_runs_ends_the_campaign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = slow_device(monkeypatch)
+
+    def delete(_rows: Sequence[ProgressRow]) -> None:
+        if len(device.loads) == 3:
+            for file in tmp_path.glob("latency.db*"):
+                file.unlink()
+
+    campaign = quick_campaign(tmp_path, devices=["scripted:one"])
+    with pytest.raises(StoreError, match="was deleted or replaced while it was open"):
+        campaign.run(on_tick=delete)
+    assert len(device.loads) < COUNT
+
+
+def test_figures_that_were_not_measured_are_not_called_so(tmp_path: Path) -> None:
+    summary = quick_campaign(tmp_path, devices=["replay:formula"]).run()
+    assert summary.outcome.rows[0].origin == "simulated"
+    assert f"{COUNT} simulated" in summary.text
+    assert "measured" not in summary.text
+
+
+def test_a_command_that_hangs_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_COMMAND_TIMEOUT_S", 0.5)
+    mark = tmp_path / "still there"
+    command = f"(sleep 4; touch {shlex.quote(str(mark))}) & wait"
+    assert quick_campaign(tmp_path, devices=["replay:formula"], on_event=command).run().is_complete
+    time.sleep(4.5)
+    assert not mark.exists()
+    with LatencyStore(tmp_path / "latency.db") as store:
+        assert any("took longer than" in event.text for event in store.events(1, kinds=["note"]))
 
 
 def test_a_store_in_memory_is_refused(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_every_setting_that_the_template_comments_out_is_known_too(tmp_path: Pat
         ({"storee": "x"}, "unknown setting storee; did you mean 'store'"),
         ({"protocol": {"min_run": 3}}, "unknown setting protocol.min_run; did you mean 'min_runs'"),
         ({"protocol": {"min_runs": 0}}, "min_runs must be 1 or more, not 0"),
-        ({"canary": {"pace": "quit"}}, "unknown pace 'quit'; did you mean 'quiet'"),
+        ({"canary": {"pace": "quit"}}, "canary.pace: Input should be 'usual', 'quiet' or 'off'"),
         ({"networks": ["smal"]}, "unknown network 'smal'; did you mean 'small'"),
         ({"networks": [{"preset": "small", "filter": 3}]}, "unknown setting 'filter'"),
         ({"networks": ["small", {"preset": "small"}]}, "two of the networks are the same"),
@@ -54,12 +54,26 @@ def test_every_setting_that_the_template_comments_out_is_known_too(tmp_path: Pat
         ({"cells": {"table": "a.npz", "space": "nasbench201"}}, "give table or a space, not both"),
         ({"execution": {"backend": "dask"}}, "execution.backend"),
         ({"seed": -1}, "seed"),
-        ({"name": "a/b"}, "name"),
+        ({"name": "a/b"}, "'a/b' cannot be a campaign's name"),
+        ({"store": ""}, "store"),
+        ({"devices": "host-cpu"}, r'devices is a list; write for instance devices = \["host-cpu"\]'),
+        ({"protocol": {"max_relative_std": "a"}}, "protocol.max_relative_std: Input should be a valid number"),
+        ({"protocol": {"min_runs": 5, "relative_error": 0.1}}, "protocol: give min_runs or relative_error, not both"),
+        ({"cells": {"sample": "20"}}, "cells.sample"),
+        ({"cells": {"sample": True}}, "cells.sample"),
+        ({"cells": {"filter": {"max_flops": float("inf")}}}, "cells.filter.max_flops"),
+        ({"cells": {"filter": {"accuracy": "a.file"}}}, "accuracy needs min_accuracy"),
     ],
 )
 def test_wrong_settings_are_refused_with_the_nearest_right_name(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         define(**settings)
+
+
+def test_a_wrong_entry_is_one_fault_and_not_also_a_list_that_is_too_short() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        define(devices=[{"name": "x"}])
+    assert str(caught.value) == "campaign: devices.0.uri is missing"
 
 
 def test_all_faults_are_told_at_once() -> None:

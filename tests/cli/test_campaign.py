@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -63,6 +65,20 @@ def test_json_says_the_same(file: Path) -> None:
     assert written["counts"][0]["measured"] == 12
 
 
+def test_a_run_that_stops_before_it_is_complete_has_an_exit_code_of_its_own(file: Path) -> None:
+    file.write_text(file.read_text().replace(REPLAY, '["host-cpu?cores=0"]').replace("sample = 12", "sample = 5000"))
+    result = call("run", str(file), "--until", "0")
+    assert result.exit_code == 9
+    assert "not complete; everything measured is kept, the same command goes on" in result.stdout
+    assert "stopped" in result.stdout
+
+
+def test_a_terminal_that_is_too_narrow_gets_lines_with_whole_numbers(file: Path) -> None:
+    command = f"stty cols 40; {sys.executable} -m leti_opt.cli.main campaign plan {file}"
+    seen = subprocess.run(["script", "-qc", command, "/dev/null"], capture_output=True, text=True, check=True).stdout
+    assert "12 to measure" in seen
+
+
 def test_watching_ends_when_it_is_complete(file: Path) -> None:
     call("run", str(file))
     assert "complete" in call("watch", str(file)).stdout
@@ -116,7 +132,7 @@ def test_until_is_the_next_time_of_the_clock_or_a_time_from_now(text: str, now: 
     assert moment(text, datetime.fromisoformat(now)) == datetime.fromisoformat(then)
 
 
-@pytest.mark.parametrize("text", ["24:00", "noon", "08:60", "-5m", ""])
+@pytest.mark.parametrize("text", ["24:00", "99999999999h", "noon", "08:60", "-5m", ""])
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInputError, match="is no time; write for instance 08:00, 90m or 8h"):
+    with pytest.raises(InvalidInputError, match=r"is no time; write for instance 08:00, 90m or 8h|beyond the calendar"):
         moment(text, datetime(2026, 1, 1))
