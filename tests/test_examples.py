@@ -22,7 +22,16 @@ def load(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["own_operation", "minimize_latency", "accuracy_and_latency", "dataset"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "own_operation",
+        "minimize_latency",
+        "accuracy_and_latency",
+        "dataset",
+        pytest.param("predictor", marks=pytest.mark.slow),
+    ],
+)
 def test_the_example_prints_cells_with_their_latency(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -34,7 +43,7 @@ def test_the_example_prints_cells_with_their_latency(
 
 def test_every_example_is_tested() -> None:
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"own_operation", "minimize_latency", "accuracy_and_latency", "dataset", "demo"}
+    assert names == {"own_operation", "minimize_latency", "accuracy_and_latency", "dataset", "predictor", "demo"}
 
 
 def test_the_first_screen_has_its_parts_in_order_and_the_second_run_measures_nothing(tmp_path: Path) -> None:

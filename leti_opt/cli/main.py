@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import typer
 
-from leti_opt.cli import accuracy, build, campaign, compare, devices, lut, measure, reproduce, search, space, store
+from leti_opt.cli import (
+    accuracy,
+    build,
+    campaign,
+    compare,
+    devices,
+    lut,
+    measure,
+    predictor,
+    reproduce,
+    search,
+    space,
+    store,
+)
 from leti_opt.cli.common import EXIT_CODES, quieten_tensorflow
 
 app = typer.Typer(
@@ -25,6 +41,7 @@ app.add_typer(accuracy.app, name="accuracy")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(devices.app, name="devices")
 app.add_typer(lut.app, name="lut")
+app.add_typer(predictor.app, name="predictor")
 app.add_typer(space.app, name="space")
 app.add_typer(store.app, name="store")
 
@@ -32,6 +49,9 @@ app.add_typer(store.app, name="store")
 def main() -> None:
     """Entry point of the console script."""
     quieten_tensorflow()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no ° or ± shall not end a campaign
     app()
 
 

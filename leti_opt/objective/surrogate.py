@@ -161,6 +161,8 @@ class SurrogateObjective:
         """
         table = _table_of(architectures)
         statuses = self.feasibility.states(table).astype("U16")
+        if self.on_infeasible == "raise":
+            self._raise_first(table, statuses)
         figures = np.full((3, len(table)), np.nan)
         rows = np.flatnonzero(statuses == FEASIBLE)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
@@ -171,8 +173,6 @@ class SurrogateObjective:
         for row in rows[self._is_doubtful(figures[:, rows])].tolist():
             answer = self._resolved(table[row], figures[:, row])
             told[row], statuses[row] = self.latency_ms(answer), answer.status
-        if self.on_infeasible == "raise":
-            self._raise_first(table, statuses)
         mean, lower, upper = figures
         return AnsweredTable(told, mean, lower, upper, statuses, *self._names, self.coverage)
 
@@ -270,10 +270,10 @@ class SurrogateObjective:
             return evaluation
         return self.fallback.current(evaluation)
 
-    def _raise_first(self, table: ArchitectureTable, statuses: NDArray[np.str_]) -> None:
-        for row in np.flatnonzero(np.isin(statuses, ("skipped", "infeasible")))[:1].tolist():
+    def _raise_first(self, table: ArchitectureTable, states: NDArray[np.str_]) -> None:
+        for row in np.flatnonzero(states != FEASIBLE)[:1].tolist():
             refusal = self.feasibility.refusal(table[row])
-            raise InfeasibleError(f"row {row}, {table[row]}: {refusal.failure if refusal else statuses[row]}")
+            raise InfeasibleError(f"row {row}, {table[row]}: {refusal.failure if refusal else states[row]}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_evaluations", "counts")}

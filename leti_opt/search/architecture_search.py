@@ -118,7 +118,7 @@ class ArchitectureSearch:
         definition: the space.
 
     Raises:
-        InvalidSearchError: no such optimizer.
+        InvalidSearchError: no such optimizer, or an objective that measures nothing.
         UnknownOperationError: the objective's network knows no layers for an operation of the space.
 
     >>> from leti_opt import NetworkConfig
@@ -138,7 +138,13 @@ class ArchitectureSearch:
         self.settings = settings
         self.definition = definition
         self.accuracy = objective if isinstance(objective, AccuracyLatencyObjective) else None
-        self.latency = objective.latency if isinstance(objective, AccuracyLatencyObjective) else objective
+        latency = objective.latency if isinstance(objective, AccuracyLatencyObjective) else objective
+        if not isinstance(latency, DeviceLatencyObjective):
+            raise InvalidSearchError(
+                f"a search keeps its journal with a device's measurements, and a {type(latency).__name__} has none; "
+                "hand it to nevergrad's minimize"
+            )
+        self.latency = latency
         self._check_operations()
         find_optimizer(settings.optimizer)
 

@@ -14,7 +14,7 @@ from leti_opt.campaign.dataset import CampaignSummary, DatasetCampaign
 from leti_opt.campaign.progress import ProgressRow
 from leti_opt.errors import DeviceError, InvalidInputError
 from leti_opt.store.latency_store import LatencyStore
-from tests.campaign.campaigns import quick_campaign
+from tests.campaign.campaigns import QUICK, quick_campaign
 from tests.campaign.dask_cluster import DaskCluster
 from tests.loopback_phone.adb_server import PrivateAdbServer
 from tests.loopback_phone.fixtures import MakePhone, adb_server, binary, make_phone
@@ -80,9 +80,16 @@ def connect(adb_server: PrivateAdbServer) -> Callable[[str], None]:
     return connected
 
 
-def campaign_of(tmp_path: Path, url: str, entries: Sequence[dict[str, str]], count: int) -> DatasetCampaign:
+def campaign_of(
+    tmp_path: Path, url: str, entries: Sequence[dict[str, str]], count: int, runs: int = 5
+) -> DatasetCampaign:
     return quick_campaign(
-        tmp_path, store=url, devices=list(entries), cells={"sample": count}, execution={"patience_h": 0.05}
+        tmp_path,
+        store=url,
+        devices=list(entries),
+        cells={"sample": count},
+        execution={"patience_h": 0.05},
+        protocol={**QUICK["protocol"], "min_runs": runs},
     )
 
 
@@ -155,7 +162,7 @@ def test_a_host_that_comes_later_takes_part(
     first, second = devices(make_phone, connect, 2)
     cluster.start_worker("host-0", f"{first['resource']}=1")
     uri = "android:*/cpu"
-    campaign = campaign_of(tmp_path, postgresql_url, [{"uri": uri, "resource": "phone-0"}], 120)
+    campaign = campaign_of(tmp_path, postgresql_url, [{"uri": uri, "resource": "phone-0"}], 60, runs=60)
     later = threading.Thread(target=cluster.start_worker, args=("host-1", "phone-0=1"))
     summaries: list[CampaignSummary] = []
     joined = Once(postgresql_url, 3, lambda: later.start() or True)

@@ -1,0 +1,1 @@
+"""How good predictors are on latencies that others published."""

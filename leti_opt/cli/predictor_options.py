@@ -1,0 +1,158 @@
+"""What the commands of ``leti-opt predictor`` share: where figures come from, and which kinds there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from leti_opt.cli.common import existing_store, network_config
+from leti_opt.errors import InvalidInputError, did_you_mean
+
+if TYPE_CHECKING:
+    from leti_opt.network.config import NetworkConfig
+    from leti_opt.predictor.predictor import LatencyPredictor
+    from leti_opt.predictor.training_data import TrainingData
+
+KINDS = {
+    "flops": "FlopsPredictor",
+    "better-flops": "BetterFlopsPredictor",
+    "xgboost": "BoostedTreesPredictor",
+    "kernel": "KernelPredictor",
+}
+"""What the command line calls each class."""
+
+FEWEST_CELLS = 10
+USUAL_NETWORK = "nasbench101"
+_PRESETS = "nasbench101, nasbench201, small"  # NetworkConfig.preset's; loading it would slow --help down
+
+DataArgument = Annotated[
+    Path | None,
+    typer.Argument(help="A latencies.parquet that 'leti-opt campaign export' wrote; or name a --store."),
+]
+DataStoreOption = Annotated[
+    str | None, typer.Option("--store", help="In place of a file: the store that the figures are in.")
+]
+DataDeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", "-d", help="With --store its URI; with a file of several devices the columns' name."),
+]
+MeasuredNetworkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--network", "-n", help=f"How the cells became networks: {_PRESETS}, or a TOML file; the first if absent."
+    ),
+]
+KindOption = Annotated[str, typer.Option("--kind", help=f"Of the predictor: {', '.join(KINDS)}.")]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a user named of figures to learn from or to judge by.
+
+    Args:
+        file: a campaign's file.
+        store: in place of it a store.
+        device: of the store, or of a file with several.
+        network: how the cells became networks: a preset or a TOML file; None for the usual one.
+        changes: of its settings.
+    """
+
+    file: Path | None
+    store: str | None
+    device: str | None
+    network: str | None
+    changes: list[str] | None
+
+    def config(self) -> NetworkConfig:
+        """The network.
+
+        Raises:
+            InvalidConfigError: there is no such network.
+        """
+        return network_config(self.network or USUAL_NETWORK, self.changes)
+
+    def read(self, config: NetworkConfig | None = None) -> TrainingData:
+        """The figures.
+
+        Args:
+            config: the network, where something else than the user says it.
+
+        Raises:
+            InvalidInputError: both or none of file and store were named, or they hold too few figures.
+            NotFoundError: there is no such file, store or device.
+        """
+        from leti_opt.predictor.training_data import campaign_data, store_data
+
+        config = config or self.config()
+        if (self.file is None) == (self.store is None):
+            raise InvalidInputError("name a campaign's latencies.parquet, or --store with --device: one of the two")
+        if self.file is not None:
+            return _enough(campaign_data(self.file, config, self.device))
+        if self.device is None:
+            raise InvalidInputError("--store holds figures of any device; name one with --device")
+        assert self.store is not None, "one of the two was named"
+        with existing_store(self.store) as opened:
+            return _enough(store_data(opened, self.device, config))
+
+    def held_out(self, file: Path) -> TrainingData:
+        """Those of another campaign's file, of the same network; of the same columns where columns were named.
+
+        Raises:
+            InvalidInputError, NotFoundError: as for :meth:`read`.
+        """
+        columns = self.device if self.store is None else None
+        return replace(self, file=file, store=None, device=columns).read()
+
+
+def _enough(found: TrainingData) -> TrainingData:
+    if len(found) < FEWEST_CELLS:
+        raise InvalidInputError(
+            f"{found.story.source} has {len(found)} cell(s) with a latency, and {FEWEST_CELLS} are needed; measure more"
+        )
+    return found
+
+
+def new_predictor(kind: str, data: TrainingData) -> LatencyPredictor:
+    """An unfitted predictor for cells like these.
+
+    Raises:
+        InvalidInputError: there is no such kind.
+    """
+    from leti_opt.predictor.kinds import PREDICTORS
+
+    check_kind(kind)
+    name = KINDS[kind]
+    made = getattr(import_module(PREDICTORS[name]), name)
+    predictor: LatencyPredictor = made(data.network, **_room(kind, data))
+    return predictor
+
+
+def check_kind(kind: str) -> None:
+    """Refuse an unknown kind before anything is read.
+
+    Raises:
+        InvalidInputError: it is one.
+    """
+    if kind not in KINDS:
+        raise InvalidInputError(f"unknown kind {kind!r}; {did_you_mean(kind, KINDS)}")
+
+
+def kind_of(predictor: LatencyPredictor) -> str:
+    """What the command line calls a predictor."""
+    name = type(predictor).__name__
+    return next((kind for kind, known in KINDS.items() if known == name), name)
+
+
+def _room(kind: str, data: TrainingData) -> dict[str, int]:
+    """Inputs for larger cells than NAS-Bench-101's, where the data's space has such."""
+    from leti_opt.predictor.features import PAPER_VERTICES
+    from leti_opt.search_space.definition import NAS_BENCH_201
+
+    largest = max(PAPER_VERTICES, int(data.cells.vertices.max()))
+    if data.cells.labels == NAS_BENCH_201.labels:
+        largest = max(largest, len(NAS_BENCH_201.edges) + 2)
+    return {"vertices": largest} if kind == "xgboost" and largest > PAPER_VERTICES else {}
