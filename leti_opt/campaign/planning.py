@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leti_opt.campaign.places import KnownDevice
-from leti_opt.campaign.standing import LACKING, item_states
+from leti_opt.campaign.standing import LACKING, Lookup, item_states
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.device.device import DeviceIdentity
 from leti_opt.network.config import NetworkConfig
@@ -103,18 +103,19 @@ def plan_of(work: CampaignWork, devices: Sequence[KnownDevice], store: LatencySt
     Raises:
         StoreError: the store cannot be read.
     """
-    rows = [row for device in devices for row in _rows(work, device, store)]
+    lookup = Lookup(work)
+    rows = [row for device in devices for row in _rows(work, device, store, lookup)]
     lacking = sum(row.lacking for row in rows)
     runs = max((work.protocol.runs_of(device.min_runs) for device in devices), default=0)
     return CampaignPlan(work.name, len(work.cells), tuple(rows), round(lacking * _bytes_each(store, runs)))
 
 
-def _rows(work: CampaignWork, device: KnownDevice, store: LatencyStore) -> list[PlanRow]:
+def _rows(work: CampaignWork, device: KnownDevice, store: LatencyStore, lookup: Lookup) -> list[PlanRow]:
     if device.place is None:
         cells, configs = len(work.cells), len(work.configs)
         return [PlanRow(device.uri, "", number, cells, 0, 0, 0, None, "", device.note) for number in range(configs)]
     identity, epoch = device.place
-    states = item_states(work, store, identity, epoch, work.protocol.runs_of(device.min_runs))
+    states = item_states(work, store, identity, epoch, work.protocol.runs_of(device.min_runs), lookup)
     rows = []
     for number, config in enumerate(work.configs):
         of_config = states[number :: len(work.configs)]

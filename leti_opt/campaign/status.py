@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from leti_opt.campaign.places import KnownDevice
-from leti_opt.campaign.standing import item_states
+from leti_opt.campaign.standing import Lookup, item_states
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.paces import PaceRow
@@ -84,16 +84,17 @@ def status_of(work: CampaignWork, devices: Sequence[KnownDevice], store: Latency
     Raises:
         StoreError: the store cannot be read.
     """
-    rows = tuple(_row(work, device, store) for device in devices)
+    lookup = Lookup(work)
+    rows = tuple(_row(work, device, store, lookup) for device in devices)
     events = tuple(store.events(work.campaign)[-_EVENTS:]) if work.campaign else ()
     return CampaignStatus(work.name, running, rows, events)
 
 
-def _row(work: CampaignWork, device: KnownDevice, store: LatencyStore) -> StatusRow:
+def _row(work: CampaignWork, device: KnownDevice, store: LatencyStore, lookup: Lookup) -> StatusRow:
     if device.place is None:
         return StatusRow(device.uri, "", "", len(work), note=device.note)
     identity, epoch = device.place
-    states = item_states(work, store, identity, epoch, work.protocol.runs_of(device.min_runs))
+    states = item_states(work, store, identity, epoch, work.protocol.runs_of(device.min_runs), lookup)
     counts = {state: int((states == state).sum()) for state in State}
     last = [row for row in store.last_measured(identity) if row.unit == epoch.unit]
     per_hour = _per_hour(last, datetime.now(UTC))
