@@ -87,10 +87,10 @@ class Lookup:
 
     def find(self, standings: Standings) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Place of each cell of some standings among the campaign's, and whether it is there at all."""
+        if not len(self._sorted) or not len(standings):
+            return np.zeros(len(standings), dtype=np.int64), np.zeros(len(standings), dtype=bool)
         keys = _halves(standings.graph_hashes) if self.by_hash else standings.cells
         assert keys is not None
-        if not len(self._sorted) or not len(keys):
-            return np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=bool)
         at = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
         places: NDArray[np.int64] = self._order[at]
         return places, self._sorted[at] == keys
@@ -102,7 +102,7 @@ def _halves(hashes: NDArray[np.bytes_]) -> NDArray[np.uint64]:
     >>> _halves(np.array([b"00000000000000ff" + 16 * b"0"])).tolist()
     [255]
     """
-    digits = _VALUE_OF_DIGIT[np.ascontiguousarray(hashes).view(np.uint8).reshape(len(hashes), -1)[:, :16]]
+    digits = _VALUE_OF_DIGIT[np.ascontiguousarray(hashes, dtype="S32").view(np.uint8).reshape(-1, 32)[:, :16]]
     found: NDArray[np.uint64] = (digits[:, ::2] * 16 + digits[:, 1::2]).view(">u8")[:, 0].astype(np.uint64)
     return found
 
