@@ -36,6 +36,8 @@ benchmark: $(STAMP)
 	$(BIN)/python -m benchmarks.speed.writer
 	$(BIN)/python -m benchmarks.speed.evaluation_steps
 	$(BIN)/python -m benchmarks.speed.store_scale
+	$(BIN)/python -m benchmarks.campaigns.busy
+	$(BIN)/python -m benchmarks.campaigns.rehearsal
 	$(BIN)/python -m benchmarks.certainty.intervals
 	$(BIN)/python -m benchmarks.agreement
 	$(BIN)/python -m benchmarks.summary
