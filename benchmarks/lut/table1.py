@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lut.table1", description=__doc__)
     parser.add_argument("--device", default="host-cpu", help="what measures")
     parser.add_argument("--store", default="lut_table1.db", help="keeps what was measured")
+    parser.add_argument("--retry-unstable", action="store_true", help="measure once more what was unstable")
     parser.add_argument("--remark", help="what a reader should know of this run, printed with the table")
     options = parser.parse_args()
     config = NetworkConfig(filters=CELL_FILTERS)
@@ -48,7 +49,7 @@ def main() -> None:
         print(study.plan(), file=sys.stderr, flush=True)
         study.prepare(_say)
         print("measuring", file=sys.stderr, flush=True)
-        result = study.run(_say)
+        result = study.run(_say, options.retry_unstable)
         print("measured", file=sys.stderr, flush=True)
     write_tables(result, options.remark)
 

@@ -190,11 +190,12 @@ class LutStudy:
             if on_step is not None:
                 on_step(LutStep(done, len(missing), job.model.name, "converted", None))
 
-    def run(self, on_step: Callable[[LutStep], None] | None = None) -> LutResult:
+    def run(self, on_step: Callable[[LutStep], None] | None = None, retry_unstable: bool = False) -> LutResult:
         """Measure what the store lacks, in a shuffled order, and say what came of it.
 
         Args:
             on_step: told of each measurement.
+            retry_unstable: measure once more what the store holds as unstable.
 
         Raises:
             DeviceError: the device is gone; everything measured so far is kept.
@@ -206,7 +207,7 @@ class LutStudy:
         keys = sorted(jobs)
         for done, place in enumerate(order, start=1):
             job = jobs[keys[place]]
-            answer = self._work.measure(job)
+            answer = self._work.measure(job, retry_unstable)
             if on_step is not None:
                 figure = None if answer.measurement is None else answer.measurement.latency_ms()
                 on_step(LutStep(done, len(jobs), job.model.name, answer.source, figure))

@@ -81,8 +81,12 @@ class LutWork:
         elif self._refusal(job.model) is not None:
             job.model.forget_rendered()
 
-    def measure(self, job: LutJob) -> Answer:
+    def measure(self, job: LutJob, retry_unstable: bool = False) -> Answer:
         """The answer to a job, from the store where it is there.
+
+        Args:
+            job: what to measure.
+            retry_unstable: measure once more what the store holds as unstable.
 
         Raises:
             DeviceError: the device is gone.
@@ -94,7 +98,8 @@ class LutWork:
         question = Question(job.model.name, lambda: job.model)
         if job.is_piece:
             question = Question(job.model.name, lambda: job.model, refusal=self._refusal, role="block")
-        answer = self.service.answer(question)
+        known = self.known(job) if retry_unstable else None
+        answer = self.service.answer(question, fresh=known is not None and known.provisional)
         job.model.forget_rendered()
         return answer
 

@@ -86,6 +86,9 @@ def study(
     prepare: Annotated[
         bool, typer.Option("--prepare", help="Convert everything before the first measurement; takes memory.")
     ] = False,
+    retry_unstable: Annotated[
+        bool, typer.Option("--retry-unstable", help="Measure once more what was unstable.")
+    ] = False,
     table: Annotated[
         Path | None,
         typer.Option("--table", help="Keep the last granularity's entries in this .parquet file; needs one device."),
@@ -128,7 +131,7 @@ def study(
             return
         for each in studies:
             watch_aloud(each.service)
-            results.append(_run(each, prepare))
+            results.append(_run(each, prepare, retry_unstable))
             if not as_json:
                 _print(results[-1])
             _keep(each, results[-1], granularities, table, picture)
@@ -178,10 +181,10 @@ def _check_files(uris: Sequence[str], table: Path | None, picture: Path | None) 
         check_writable(path)
 
 
-def _run(study: LutStudy, prepare: bool) -> LutResult:
+def _run(study: LutStudy, prepare: bool, retry_unstable: bool) -> LutResult:
     if prepare:
         study.prepare(_say_step)
-    return study.run(_say_step)
+    return study.run(_say_step, retry_unstable)
 
 
 def _say_step(step: LutStep) -> None:

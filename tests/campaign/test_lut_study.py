@@ -157,6 +157,17 @@ def test_an_unstable_piece_stays_in_the_sum_and_is_flagged() -> None:
     assert figure.latency_ms is not None
 
 
+def test_what_was_unstable_is_measured_once_more_when_asked_and_nothing_else_is(tmp_path: Path) -> None:
+    study({"net": chain(1)}, Shaky(), store=tmp_path / "a.db").run()
+    calm = ByOperator()
+    (figure,) = only(study({"net": chain(1)}, calm, store=tmp_path / "a.db").run()).sums
+    assert len(figure.unstable) == 1
+    assert calm.loads == [], "not without being asked"
+    (figure,) = only(study({"net": chain(1)}, calm, store=tmp_path / "a.db").run(retry_unstable=True)).sums
+    assert figure.unstable == ()
+    assert [name.split(" (")[1] for name in calm.loads] == ["Conv2D)"]
+
+
 def test_a_piece_that_the_device_refuses_leaves_no_sum_and_says_so() -> None:
     device = ByOperator()
 
