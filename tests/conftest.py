@@ -14,8 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.store.postgresql import postgresql_server, postgresql_url  # noqa: F401 - fixtures for every test
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 def postgresql_folder() -> Path | None:

@@ -38,7 +38,9 @@ class _Pulling:
     """A task that waits for its worker, or runs there."""
 
     entry: DeviceEntry
+    worker: str
     thread: threading.Thread | None = None
+    lost_since: float = 0.0
     row: ProgressRow | None = None
     error: str | None = None
     is_done: bool = False
@@ -87,7 +89,6 @@ class ClusterRun:
         self._rows: dict[str, ProgressRow] = {}
         self._pullings: list[_Pulling] = []
         self._lock = threading.Lock()
-        self._missing_since: dict[str, float] = {}
         self._is_over = False
 
     def run(self, deadline: float | None = None, on_tick: OnTick | None = None) -> Outcome:
@@ -125,8 +126,8 @@ class ClusterRun:
             while not self._pullings or not all(pulling.is_done for pulling in self._pullings):
                 if not is_stopped and time.monotonic() - looked >= _LOOK_EVERY_S:
                     looked = time.monotonic()
-                    self._start_new()
                     self._give_up_missing()
+                    self._start_new()
                 if on_tick is not None:
                     on_tick(self.rows())
                 if not is_stopped and deadline is not None and time.monotonic() >= deadline:
@@ -145,19 +146,31 @@ class ClusterRun:
         self.store.add_event(self.work.campaign, STOP, self._run)
 
     def _start_new(self) -> None:
-        """Start a task for every device that a worker has and that has none yet: also on hosts that came later."""
-        there = _resources(self._client)
-        for entry in self.entries:
-            # One that failed is not tried again and again: it takes a further device to start a further task.
-            started = sum(1 for pulling in self._pullings if pulling.entry == entry)
-            for _ in range(int(there.get(str(entry.resource), 0)) - started):
-                pulling = _Pulling(entry)
-                self._pullings.append(pulling)
-                pulling.thread = threading.Thread(target=self._pull, args=(pulling,), daemon=True, name=entry.uri)
-                pulling.thread.start()
+        """Start a task for every device that a worker has and that has none yet: also on hosts that came later.
+
+        Each task is bound to its worker. Left to choose, Dask would queue it behind another one that holds the same
+        resource for days.
+        """
+        for address, there in _workers(self._client).items():
+            for entry in self.entries:
+                # One that failed is not tried again and again: it counts as started.
+                started = sum(1 for one in self._pullings if one.entry == entry and one.worker == address)
+                for _ in range(int(there.get(str(entry.resource), 0)) - started):
+                    self._replace_lost(entry)
+                    pulling = _Pulling(entry, address)
+                    self._pullings.append(pulling)
+                    pulling.thread = threading.Thread(target=self._pull, args=(pulling,), daemon=True, name=entry.uri)
+                    pulling.thread.start()
+
+    def _replace_lost(self, entry: DeviceEntry) -> None:
+        """A new task takes the place of one whose worker died: a worker that was started again has a new address."""
+        lost = next((one for one in self._pullings if one.entry == entry and one.lost_since and not one.is_done), None)
+        if lost is not None:
+            lost.is_done = True
+            self.events.add(NOTE, f"the worker with {entry.uri} is back, it goes on", entry.uri)
 
     def _pull(self, pulling: _Pulling) -> None:
-        """Have one device's task done, again and again if its worker dies."""
+        """Have one device's task done on its worker."""
         from distributed import KilledWorker
         from joblib import Parallel, delayed, parallel_config
 
@@ -165,19 +178,16 @@ class ClusterRun:
         task = PullTask(self.work, entry.uri, self.store, self._run, self.retry_unstable)
         # As bytes it travels within the task; joblib would leave a large object on one worker, which may die.
         packed = pickle.dumps(task)
-        while True:
-            try:
-                with parallel_config(backend="dask", client=self._client, resources={entry.resource: 1}):
-                    [(row, error)] = Parallel(n_jobs=1)([delayed(pull)(packed)])
-            except KilledWorker as killed:
-                if self._is_over:
-                    return
-                self.events.add(NOTE, f"the workers with {entry.uri} died again and again, it goes on: {killed}")
-                time.sleep(_LOOK_EVERY_S)
-                continue
-            except BaseException as failed:  # noqa: BLE001  # told in the summary; the other devices go on
-                row, error = None, f"{type(failed).__name__}: {failed}"
-            break
+        bound = {"resources": {entry.resource: 1}, "workers": [pulling.worker]}
+        try:
+            with parallel_config(backend="dask", client=self._client, **bound):
+                [(row, error)] = Parallel(n_jobs=1)([delayed(pull)(packed)])
+        except KilledWorker:
+            return  # another task takes its place when the worker is back
+        except BaseException as failed:  # noqa: BLE001  # told in the summary; the other devices go on
+            row, error = None, f"{type(failed).__name__}: {failed}"
+        if pulling.lost_since:
+            return
         if self._is_over:  # nobody waits for it any more, and the store may be closed
             return
         pulling.row, pulling.error = row, error
@@ -188,18 +198,19 @@ class ClusterRun:
         pulling.is_done = True
 
     def _give_up_missing(self) -> None:
-        """Leave out devices whose workers have been gone for too long."""
-        there = _resources(self._client)
-        for entry in self.entries:
-            open_ones = [one for one in self._pullings if one.entry == entry and not one.is_done]
-            if len(open_ones) <= int(there.get(str(entry.resource), 0)):
-                self._missing_since.pop(entry.uri, None)
+        """Note the tasks whose workers are gone; leave a device out when its worker has been gone for too long."""
+        there = _workers(self._client)
+        for pulling in self._pullings:
+            if pulling.is_done or pulling.worker in there:
                 continue
-            since = self._missing_since.setdefault(entry.uri, time.monotonic())
-            if time.monotonic() - since > self.work.execution.patience_h * 3600:
-                for pulling in open_ones:
-                    pulling.error = f"no worker with the resource {entry.resource} has been there for too long"
-                    pulling.is_done = True
+            if not pulling.lost_since:
+                pulling.lost_since = time.monotonic()
+                self.events.add(
+                    NOTE, f"the worker with {pulling.entry.uri} is gone; it is waited for", pulling.entry.uri
+                )
+            elif time.monotonic() - pulling.lost_since > self.work.execution.patience_h * 3600:
+                pulling.error = f"no worker with the resource {pulling.entry.resource} has been there for too long"
+                pulling.is_done = True
 
     def _refuse_without_workers(self) -> None:
         there = _resources(self._client)
@@ -234,10 +245,16 @@ def _connected(cluster: str) -> Any:
         ) from error
 
 
+def _workers(client: Any) -> dict[str, Mapping[str, float]]:
+    """What resources every worker has, by its address."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return {address: dict(worker["resources"]) for address, worker in workers.items()}
+
+
 def _resources(client: Any) -> Mapping[str, float]:
     """How much of every resource the workers have together."""
     found: dict[str, float] = {}
-    for worker in client.scheduler_info(n_workers=-1)["workers"].values():
-        for name, count in worker["resources"].items():
+    for there in _workers(client).values():
+        for name, count in there.items():
             found[name] = found.get(name, 0.0) + count
     return found

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from datetime import datetime
@@ -74,7 +75,7 @@ def test_a_run_that_stops_before_it_is_complete_has_an_exit_code_of_its_own(file
 
 
 def test_a_terminal_that_is_too_narrow_gets_lines_with_whole_numbers(file: Path) -> None:
-    command = f"stty cols 40; {sys.executable} -m leti_opt.cli.main campaign plan {file}"
+    command = f"stty cols 40; {shlex.quote(sys.executable)} -m leti_opt.cli.main campaign plan {shlex.quote(str(file))}"
     seen = subprocess.run(["script", "-qc", command, "/dev/null"], capture_output=True, text=True, check=True).stdout
     assert "12 to measure" in seen
 
