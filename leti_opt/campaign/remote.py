@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -127,8 +127,10 @@ def _free_device(uri: str) -> Iterator[Device]:
 def _listening(task: PullTask, puller: DevicePuller, store: LatencyStore) -> Iterator[None]:
     """Tell how far the device is, and stop it when the runner says so or has not been heard of for long."""
     ended = threading.Event()
+    tell = _teller(topic_of(task.run))  # only the task's own thread knows its worker
     # An event of this run cannot be older than the run, so all of them are looked at.
-    listening = threading.Thread(target=_listen, args=(task, puller, store, ended), daemon=True, name="listening")
+    arguments = (task, puller, store, ended, tell)
+    listening = threading.Thread(target=_listen, args=arguments, daemon=True, name="listening")
     listening.start()
     try:
         yield
@@ -137,11 +139,16 @@ def _listening(task: PullTask, puller: DevicePuller, store: LatencyStore) -> Ite
         listening.join()
 
 
-def _listen(task: PullTask, puller: DevicePuller, store: LatencyStore, ended: threading.Event) -> None:
+def _listen(
+    task: PullTask,
+    puller: DevicePuller,
+    store: LatencyStore,
+    ended: threading.Event,
+    tell: Callable[[ProgressRow], None],
+) -> None:
     seen: Any = None
     heard_at = time.monotonic()
     last_event = 0
-    tell = _teller(topic_of(task.run))
     while not ended.wait(_TELL_EVERY_S):
         tell(puller.progress.row())
         asked_at = time.monotonic()
@@ -162,11 +169,11 @@ def _listen(task: PullTask, puller: DevicePuller, store: LatencyStore, ended: th
             puller.stop()  # its device may have gone away since, and is not waited for
 
 
-def _teller(topic: str) -> Any:
+def _teller(topic: str) -> Callable[[ProgressRow], None]:
     try:
         from distributed import get_worker
 
         worker = get_worker()
     except (ImportError, ValueError):
         return lambda _row: None
-    return lambda row: worker.log_event(topic, {**asdict(row), "seconds": dict(row.seconds)})
+    return lambda row: worker.loop.add_callback(worker.log_event, topic, {**asdict(row), "seconds": dict(row.seconds)})
