@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from leti_opt.network.tflite_reader import read_tflite as read_tflite
     from leti_opt.network.tflite_writer import write_tflite as write_tflite
     from leti_opt.objective.accuracy_latency import AccuracyLatencyObjective as AccuracyLatencyObjective
+    from leti_opt.objective.active import fit_actively as fit_actively
     from leti_opt.objective.latency import DeviceLatencyObjective as DeviceLatencyObjective
     from leti_opt.objective.latency import LatencyObjective as LatencyObjective
     from leti_opt.objective.limit_decisions import LimitRow as LimitRow
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from leti_opt.objective.limits import LatencyLimit as LatencyLimit
     from leti_opt.objective.surrogate import SurrogateObjective as SurrogateObjective
     from leti_opt.predictor.lut import LatencyTable as LatencyTable
+    from leti_opt.predictor.selection import select as select
     from leti_opt.search_space.definition import NAS_BENCH_101 as NAS_BENCH_101
     from leti_opt.search_space.definition import NAS_BENCH_201 as NAS_BENCH_201
     from leti_opt.search_space.definition import SpaceDefinition as SpaceDefinition
@@ -78,12 +80,14 @@ _HOME = {
     "decide_limits": "leti_opt.objective.limit_decisions",
     "enumerate_architectures": "leti_opt.search_space.enumeration",
     "estimate_size": "leti_opt.search_space.size",
+    "fit_actively": "leti_opt.objective.active",
     "gpu_support": "leti_opt.network.gpu_support",
     "gpu_support_mask": "leti_opt.network.table_gpu_support",
     "measure": "leti_opt.device.protocol",
     "network_cost": "leti_opt.network.cost",
     "open_device": "leti_opt.device.open_device",
     "read_tflite": "leti_opt.network.tflite_reader",
+    "select": "leti_opt.predictor.selection",
     "write_tflite": "leti_opt.network.tflite_writer",
 }
 

@@ -44,12 +44,14 @@ PROMISED = {
     "decide_limits",
     "enumerate_architectures",
     "estimate_size",
+    "fit_actively",
     "gpu_support",
     "gpu_support_mask",
     "measure",
     "network_cost",
     "open_device",
     "read_tflite",
+    "select",
     "write_tflite",
 }
 

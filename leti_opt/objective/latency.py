@@ -175,15 +175,24 @@ class LatencyObjective(Generic[Value]):
 
     def evaluate(self, value: Value) -> Evaluation[Value]:
         """The same call, with what stands behind the number."""
+        answer = self.answer(value)
+        evaluation = Evaluation(value, self.latency_ms(answer), answer)
+        with self._lock:
+            self._evaluations.append(replace(evaluation, answer=without_runs(answer)))
+        return evaluation
+
+    def answer(self, value: Value) -> Answer:
+        """What is known of a value, measured if nothing was. No call, so :meth:`best` does not know it.
+
+        Raises:
+            DeviceError: the device is gone; everything measured so far is in the store.
+        """
         question = self.question(value)
         answer = self.service.answer(question)
         retried = answer.provisional and self.retry_unstable and answer.source is Source.STORE
         if retried or self._hides_statistic(answer):
             answer = self.service.answer(question, fresh=True)
-        evaluation = Evaluation(value, self.latency_ms(answer), answer)
-        with self._lock:
-            self._evaluations.append(replace(evaluation, answer=without_runs(answer)))
-        return evaluation
+        return answer
 
     def question(self, value: Value) -> Question:
         """What the measuring service is asked about a value."""

@@ -51,14 +51,19 @@ def check_infeasible(penalty_ms: float, on_infeasible: str) -> None:
         raise InvalidInputError(f"penalty_ms must be a positive finite number, not {penalty_ms}")
 
 
-def check_fallback(fallback: DeviceLatencyObjective, network: NetworkConfig) -> None:
+def check_fallback(fallback: DeviceLatencyObjective, network: NetworkConfig, role: str = "fallback") -> None:
     """Refuse a fallback that measures other networks than a predictor knows.
+
+    Args:
+        fallback: what measures.
+        network: of the predictor.
+        role: what messages call it.
 
     Raises:
         InvalidInputError: it does; the message names every setting that differs.
     """
     if not isinstance(fallback, DeviceLatencyObjective):
-        raise InvalidInputError(f"a fallback is a DeviceLatencyObjective, not {fallback!r}")
+        raise InvalidInputError(f"a {role} is a DeviceLatencyObjective, not {fallback!r}")
     if fallback.network == network:
         return
     other = fallback.network.settings
@@ -66,7 +71,7 @@ def check_fallback(fallback: DeviceLatencyObjective, network: NetworkConfig) -> 
         f"{name}={value!r} and {other[name]!r}" for name, value in network.settings.items() if value != other[name]
     ]
     raise InvalidInputError(
-        f"the predictor and the fallback are for different networks: {'; '.join(differing)}; give both the same "
+        f"the predictor and the {role} are for different networks: {'; '.join(differing)}; give both the same "
         "NetworkConfig"
     )
 

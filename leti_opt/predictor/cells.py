@@ -207,6 +207,11 @@ def table_of(architectures: Cells) -> ArchitectureTable:
     return rows if isinstance(rows, ArchitectureTable) else rows.table()
 
 
+def some_rows(rows: CellRows | ArchitectureTable, places: ArrayLike) -> CellRows | ArchitectureTable:
+    """Some of the cells, by positions."""
+    return rows.take(places) if isinstance(rows, CellRows) else rows[np.asarray(places)]
+
+
 def parts_of(rows: CellRows | ArchitectureTable, length: int) -> Iterator[tuple[NDArray[np.int64], CellRows]]:
     """Some cells at a time, equal in size, with their places among all."""
     for start in range(0, len(rows), length):

@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from leti_opt.architecture_table import ArchitectureTable
 from leti_opt.errors import InvalidInputError
-from leti_opt.predictor.cells import CellRows, Cells, rows_of
+from leti_opt.predictor.cells import Cells, rows_of, some_rows
 from leti_opt.predictor.metrics import PredictionMetrics, coverage, prediction_metrics
 from leti_opt.predictor.predictor import LatencyPredictor
 
@@ -99,12 +97,12 @@ def evaluate(
     """
     rows, latencies = rows_of(cells), np.asarray(latency_ms, dtype=np.float64)
     start = time.process_time()
-    predictor.fit(_some(rows, split.train), latencies[split.train])
+    predictor.fit(some_rows(rows, split.train), latencies[split.train])
     fitted = time.process_time()
-    predicted = predictor.predict(_some(rows, split.test))
+    predicted = predictor.predict(some_rows(rows, split.test))
     done = time.process_time()
     few = split.test[:: max(1, len(split.test) // interval_sample)]
-    lower, upper = predictor.predict_interval(_some(rows, few), 0.9)
+    lower, upper = predictor.predict_interval(some_rows(rows, few), 0.9)
     return SplitResult(
         prediction_metrics(predicted, latencies[split.test]),
         coverage(lower, upper, latencies[few]),
@@ -165,7 +163,3 @@ class MeanInterval:
             return cls(float(numbers.mean()), float("inf"))
         error = numbers.std(ddof=1) / np.sqrt(numbers.size)
         return cls(float(numbers.mean()), float(t.ppf(0.975, numbers.size - 1) * error))
-
-
-def _some(rows: CellRows | ArchitectureTable, places: Rows) -> Any:
-    return rows.take(places) if isinstance(rows, CellRows) else rows[places]

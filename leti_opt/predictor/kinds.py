@@ -16,6 +16,7 @@ PREDICTORS = {
     "BetterFlopsPredictor": "leti_opt.predictor.better_flops",
     "BoostedTreesPredictor": "leti_opt.predictor.boosted_trees",
     "KernelPredictor": "leti_opt.predictor.kernel_model",
+    "TransferPredictor": "leti_opt.predictor.transfer",
 }
 """Where each class is."""
 
