@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from leti_opt.campaign.claims import Claims
@@ -39,7 +39,6 @@ class _Pulling:
 
     entry: DeviceEntry
     worker: str
-    thread: threading.Thread | None = None
     lost_since: float = 0.0
     row: ProgressRow | None = None
     error: str | None = None
@@ -159,8 +158,7 @@ class ClusterRun:
                     self._replace_lost(entry)
                     pulling = _Pulling(entry, address)
                     self._pullings.append(pulling)
-                    pulling.thread = threading.Thread(target=self._pull, args=(pulling,), daemon=True, name=entry.uri)
-                    pulling.thread.start()
+                    threading.Thread(target=self._pull, args=(pulling,), daemon=True, name=entry.uri).start()
 
     def _replace_lost(self, entry: DeviceEntry) -> None:
         """A new task takes the place of one whose worker died: a worker that was started again has a new address."""
@@ -186,9 +184,7 @@ class ClusterRun:
             return  # another task takes its place when the worker is back
         except BaseException as failed:  # noqa: BLE001  # told in the summary; the other devices go on
             row, error = None, f"{type(failed).__name__}: {failed}"
-        if pulling.lost_since:
-            return
-        if self._is_over:  # nobody waits for it any more, and the store may be closed
+        if pulling.lost_since or self._is_over:  # nobody waits for it any more, and the store may be closed
             return
         pulling.row, pulling.error = row, error
         if row is not None:
@@ -216,7 +212,6 @@ class ClusterRun:
         there = _resources(self._client)
         missing = [str(entry.resource) for entry in self.entries if not int(there.get(str(entry.resource), 0))]
         if missing:
-            self._client.close()
             listed = ", ".join(f"{name}={count:g}" for name, count in sorted(there.items())) or "none"
             raise DeviceError(
                 f"no worker of the cluster has the resource {missing[0]}; the workers have: {listed}; start one on the "
@@ -225,11 +220,11 @@ class ClusterRun:
 
     def _heard(self, event: Any) -> None:
         _, row = event
-        self._heard_row(pickle.loads(row) if isinstance(row, bytes) else ProgressRow(**row))
+        self._heard_row(ProgressRow(**row))
 
     def _heard_row(self, row: ProgressRow) -> None:
         with self._lock:
-            self._rows[row.uri] = replace(row)
+            self._rows[row.uri] = row
 
 
 def _connected(cluster: str) -> Any:

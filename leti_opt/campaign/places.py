@@ -14,7 +14,7 @@ from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.links import checks_of, served_epochs
 
 _ANY_PHONE = "android:*"
-_TOLD = tuple(f"threads{count}" for count in range(2, 65))
+_TOLD = ("cores", "threads")
 _NEVER_SEEN = "it cannot be reached, and the store has never seen it"
 
 
@@ -165,7 +165,10 @@ def _slug(identity: DeviceIdentity) -> str:
     'pixel_7_gpu'
     """
     hardware = re.sub(r"\(.*?\)", " ", identity.hardware)
-    options = " ".join(f"{name}{value}" for name, value in identity.options if name == "cores" or name + value in _TOLD)
+    told = [
+        f"{name}{value}" for name, value in identity.options if name == "cores" or (name == "threads" and value != "1")
+    ]
+    options = " ".join(told)
     words = re.findall(r"[a-z0-9]+", f"{hardware} {identity.delegate} {options}".lower())
     text = "_".join(words)[:40].strip("_") or "device"
     return text if text[0].isalpha() else f"d_{text}"
