@@ -172,6 +172,7 @@ class CampaignDefinition(_Section):
         execution: how the work is done.
         on_event: a command line that is run when the campaign starts, a device is lost or back, and at the end.
         licence: of the data set, for its card.
+        remark: how it was measured, in your own words, for the card: what went on beside, where the phones lay.
 
     Raises:
         InvalidInputError: the message names each field at fault.
@@ -192,6 +193,7 @@ class CampaignDefinition(_Section):
     execution: Execution = Execution()
     on_event: str | None = None
     licence: str | None = None
+    remark: str | None = None
 
     def __init__(self, **settings: Any) -> None:
         try:

@@ -10,6 +10,7 @@ networks = ["small"]       # nasbench101, nasbench201, small, or { preset = "nas
 devices = ["host-cpu"]     # see: leti-opt devices list; for instance "android:*/cpu"
 # on_event = "notify-send \\"$LETI_EVENT\\" \\"$LETI_EVENT_TEXT\\""    # started, device-lost, device-back, finished …
 # licence = "cc-by-4.0"    # of the data set
+# remark = "the phones lay on a metal plate, in flight mode"    # for its card
 
 [cells]
 space = "nasbench101"

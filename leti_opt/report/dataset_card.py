@@ -236,6 +236,7 @@ def _how(campaign: DatasetCampaign, work: CampaignWork) -> str:
             f"deviation is at most {100 * protocol.max_relative_std:g} % of its mean; at most {protocol.max_attempts} "
             "attempt(s). No run is dropped.",
             f"* Watching: {_WATCHING[work.canary.pace]}",
+            *([f"* Remark: {campaign.definition.remark}"] if campaign.definition.remark else []),
             f"* Made with leti_opt {version()}, commit {source_commit() or 'unknown'}.",
         ]
     )

@@ -100,7 +100,7 @@ def test_two_networks_of_each_cell_are_two_rows(tmp_path: Path) -> None:
 
 
 def test_the_card_says_what_every_column_is_and_that_nothing_was_measured(tmp_path: Path) -> None:
-    written = write_dataset(finished(tmp_path, licence="cc-by-4.0"), tmp_path / "set")
+    written = write_dataset(finished(tmp_path, licence="cc-by-4.0", remark="In a fridge."), tmp_path / "set")
     text = (tmp_path / "set" / "README.md").read_text()
     front = text.split("---")[1]
     assert 'license: "cc-by-4.0"' in front
@@ -111,6 +111,7 @@ def test_the_card_says_what_every_column_is_and_that_nothing_was_measured(tmp_pa
         assert f"`{column}`" in text or f"`…_{own}`" in text
     assert "SIMULATED: a formula gave these figures; nothing was measured" in text
     assert "SIMULATED" in written.statement
+    assert "Remark: In a fridge." in text
     assert {f"…_{name}" for name in FIGURES} <= set(text.replace("`", " ").replace(":", " ").split())
 
 
