@@ -24,13 +24,7 @@ def load(name: str) -> ModuleType:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "own_operation",
-        "minimize_latency",
-        "accuracy_and_latency",
-        "dataset",
-        pytest.param("predictor", marks=pytest.mark.slow),
-    ],
+    ["own_operation", "minimize_latency", "accuracy_and_latency", "dataset"],
 )
 def test_the_example_prints_cells_with_their_latency(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -39,6 +33,20 @@ def test_the_example_prints_cells_with_their_latency(
     lines = capsys.readouterr().out.splitlines()
     assert lines
     assert all(" ms" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_the_predictor_learns_from_the_data_set_predicts_the_whole_space_and_asks_a_device_about_what_it_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load("predictor").main(device="replay:formula?seed=1", store=str(tmp_path / "latency.db"), budget=12)
+    judged, learned, *predicted, searched, asked = capsys.readouterr().out.splitlines()
+    assert float(judged.split("%")[0]) > 50
+    assert "2,400 measured figures" in learned
+    assert len(predicted) == 3
+    assert all("ms (predicted)" in line and "among 423,624" in line for line in (*predicted,))
+    assert "ms (predicted)" in searched
+    assert asked.endswith("(simulated)")
 
 
 def test_every_example_is_tested() -> None:
