@@ -22,10 +22,9 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,17 +32,11 @@ import nevergrad as ng
 import numpy as np
 from scipy.stats import rankdata
 
-from leti_opt.architecture import INPUT, OUTPUT, Architecture
-from leti_opt.errors import InvalidArchitectureError
+from benchmarks.cell_landscapes import LANDSCAPES, canonical_text, loss_of
+from benchmarks.cell_representations import PENALTY, REPRESENTATIONS, Representation
 from leti_opt.report.machine import describe_machine
-from leti_opt.search_space.definition import NAS_BENCH_101 as SPACE
-from leti_opt.search_space.parametrization import ArchitectureSpace
-from leti_opt.search_space.repair import decode_vertices
 
 RESULTS = Path(__file__).parent / "results"
-CONV3, CONV1, POOL = SPACE.operations
-INNER = SPACE.max_vertices - 2
-PENALTY = 10.0
 
 OPTIMIZERS = {
     name: ng.optimizers.registry[name]
@@ -60,166 +53,6 @@ OPTIMIZERS = {
 }
 OPTIMIZERS["EvolutionStrategy 5+10"] = ng.families.EvolutionStrategy(popsize=5, offsprings=10, only_offsprings=False)
 
-
-# Landscapes: losses of a canonical cell, lower is better. They share a cost that is shaped like FLOPs.
-
-
-def uniform(*key: str) -> float:
-    """A fixed number between 0 and 1 for a key."""
-    return int.from_bytes(hashlib.sha256("|".join(key).encode()).digest()[:8], "big") / 2**64
-
-
-def cost(cell: Architecture) -> float:
-    """Something like latency: multiply-accumulates by NAS-Bench-101's split of channels, and a little per operation."""
-    last = len(cell) - 1
-    feeding = sum(int(cell.adjacency[v, last]) for v in range(1, last))
-    channels = [1.0] * len(cell)
-    total = 0.02 * len(cell.edges) + float(cell.adjacency[0, last])
-    for vertex in reversed(range(1, last)):
-        fed = [channels[w] for w in range(vertex + 1, last) if cell.adjacency[vertex, w]]
-        channels[vertex] = max([1.0 / feeding] if cell.adjacency[vertex, last] else fed)
-        weight, fixed = {CONV3: (9.0, 0.02), CONV1: (1.0, 0.02), POOL: (0.02, 0.05)}[cell.operations[vertex]]
-        total += weight * channels[vertex] ** 2 + fixed + channels[vertex] * float(cell.adjacency[0, vertex])
-    return total
-
-
-def paths(cell: Architecture) -> list[tuple[str, ...]]:
-    """The operations along each path from input to output."""
-    found: list[list[tuple[str, ...]]] = [[] for _ in cell.operations]
-    found[-1] = [()]
-    for source in reversed(range(len(cell) - 1)):
-        for target in np.flatnonzero(cell.adjacency[source]):
-            own = () if target == len(cell) - 1 else (cell.operations[target],)
-            found[source] += [(*own, *rest) for rest in found[int(target)]]
-    return found[0]
-
-
-def saturating(cell: Architecture) -> float:
-    """Depth and width that help less and less, a bonus for a shortcut, pairs that fit, cost and some roughness."""
-    ways = paths(cell)
-    strength = {CONV3: 1.0, CONV1: 0.55, POOL: 0.3}
-    depth = max(sum(strength[name] for name in way) for way in ways)
-    fit = sum(0.25 * (uniform("pair", a, b) - 0.5) for way in ways for a, b in pairwise(way))
-    good = 1.6 * (1 - math.exp(-depth / 1.5)) + 0.35 * math.log(len(ways)) + 0.25 * (() in ways) + fit / len(ways)
-    return 3.2 - good + 0.12 * cost(cell) + 0.08 * uniform("rough", "saturating", str(cell))
-
-
-def epistatic(cell: Architecture) -> float:
-    """Every run of three along a path, and every whole path, counts by a random table; a cost of six is best."""
-    ways = paths(cell)
-    score = 0.0
-    for way in ways:
-        stops = (INPUT, *way, OUTPUT)
-        score += sum(uniform("three", *run) - 0.5 for run in zip(stops, stops[1:], stops[2:], strict=False))
-        score += 0.5 * (uniform("path", *stops) - 0.5)
-    depth = min(3, max(len(way) for way in ways))
-    return (
-        2.0
-        - score / math.sqrt(len(ways))
-        - 0.2 * depth
-        + 0.075 * abs(cost(cell) - 6.0)
-        + 0.1 * uniform("rough", "epistatic", str(cell))
-    )
-
-
-LANDSCAPES = {"saturating": saturating, "epistatic": epistatic}
-
-
-@cache
-def canonical_text(cell_bytes: bytes, operations: tuple[str, ...]) -> str:
-    """The canonical form of a cell; the same cells come up again and again."""
-    size = len(operations)
-    return str(Architecture(np.frombuffer(cell_bytes, dtype=np.int8).reshape(size, size), operations).canonical())
-
-
-@cache
-def loss_of(landscape: str, text: str) -> float:
-    """The landscape's loss of a canonical cell."""
-    return LANDSCAPES[landscape](Architecture.parse(text))
-
-
-# Representations: a parameter, and how a candidate becomes a cell, or None where it is rejected.
-
-
-class Representation(NamedTuple):
-    """A way to hand cells to an optimizer."""
-
-    about: str
-    build: Callable[[], Any]
-    decode: Callable[[Any], Architecture | None]
-
-
-def _choices(deterministic: bool) -> Any:
-    """What two ``Choice`` with repetitions hold; the arrays alone behave the same and are copied faster."""
-    edges = ng.p.Choice([0, 1], repetitions=len(SPACE.edges), deterministic=deterministic)
-    operations = ng.p.Choice(list(SPACE.operations), repetitions=INNER, deterministic=deterministic)
-    return ng.p.Dict(edges=edges.indices, operations=operations.indices)
-
-
-def _decode_choices(candidate: Any) -> Architecture:
-    weights = candidate["edges"]._value
-    return decode_vertices(SPACE, (weights[:, 1] - weights[:, 0]).tolist(), _names(candidate["operations"].value))
-
-
-def _rejecting(candidate: Any) -> Architecture | None:
-    chosen = candidate.value
-    matrix = np.zeros((SPACE.max_vertices, SPACE.max_vertices), dtype=np.int8)
-    for (source, target), present in zip(SPACE.edges, chosen["edges"], strict=True):
-        matrix[source, target] = present
-    try:
-        cell = Architecture(matrix, [INPUT, *_names(chosen["operations"]), OUTPUT])
-    except InvalidArchitectureError:
-        return None
-    return cell.pruned() if cell in SPACE else None
-
-
-def _array() -> Any:
-    return ng.p.Array(shape=(len(SPACE.edges) + INNER * len(SPACE.operations),))
-
-
-def _decode_array(candidate: Any) -> Architecture:
-    weights = candidate.value
-    edges, operations = np.split(weights, [len(SPACE.edges)])
-    return decode_vertices(SPACE, edges.tolist(), _names(operations.reshape(INNER, -1).argmax(axis=1)))
-
-
-def _transitions() -> Any:
-    return ng.p.Dict(
-        edges=ng.p.TransitionChoice([0, 1], repetitions=len(SPACE.edges)),
-        operations=ng.p.TransitionChoice(len(SPACE.operations), repetitions=INNER),
-    )
-
-
-def _decode_transitions(candidate: Any) -> Architecture:
-    chosen = candidate.value
-    return decode_vertices(SPACE, [1.0 if edge else -1.0 for edge in chosen["edges"]], _names(chosen["operations"]))
-
-
-def _names(indices: Any) -> list[str]:
-    return [SPACE.operations[int(index)] for index in indices]
-
-
-REPRESENTATIONS = {
-    "ArchitectureSpace": Representation(
-        "ours: one weight an edge, starting from a chain; moves in the domain; repair",
-        ArchitectureSpace,
-        lambda candidate: candidate.value,
-    ),
-    "Choice, repair": Representation(
-        "`Choice([0, 1])` and `Choice(operations)`, deterministic; the same repair",
-        lambda: _choices(True),
-        _decode_choices,
-    ),
-    "Array, repair": Representation("one `ng.p.Array`; the same repair", _array, _decode_array),
-    "TransitionChoice, repair": Representation(
-        "`TransitionChoice` for edges and operations; the same repair", _transitions, _decode_transitions
-    ),
-    "Choice, penalty": Representation(
-        f"plain `Choice`; what is not a cell of the space is rejected with a loss of {PENALTY}",
-        lambda: _choices(False),
-        _rejecting,
-    ),
-}
 
 # Running
 

@@ -23,7 +23,7 @@ from leti_opt.accuracy import StoredAccuracy
 from leti_opt.cli.quiet import QuietDigitsAccuracy
 from leti_opt.cli.search import draw, print_result, run_shown
 from leti_opt.errors import LetiError
-from leti_opt.objective.latency import cell_question
+from leti_opt.objective.questions import cell_question
 from leti_opt.report.machine import describe_machine
 from leti_opt.report.trust import check_trust
 from leti_opt.search import ArchitectureSearch, SearchSettings

@@ -185,6 +185,10 @@ class ArchitectureTable:
             None if known is None else known[index],
         )
 
+    def take(self, rows: ArrayLike) -> ArchitectureTable:
+        """Some of the cells, by positions or a mask."""
+        return self[np.asarray(rows)]
+
     def __iter__(self) -> Iterator[Architecture]:
         """The cells, row by row. Those that come with a known hash do not compute it again."""
         for start in range(0, len(self), _CHUNK):

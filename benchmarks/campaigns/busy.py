@@ -14,8 +14,8 @@ from benchmarks.speed.table_costs import load
 from leti_opt.campaign.dataset import DatasetCampaign
 from leti_opt.campaign.definition import CampaignDefinition
 from leti_opt.device.open_device import open_device
-from leti_opt.objective.latency import cell_question
 from leti_opt.objective.measuring import MeasuringService
+from leti_opt.objective.questions import cell_question
 from leti_opt.report.campaign_view import BUSY_KINDS
 from leti_opt.store.latency_store import LatencyStore
 

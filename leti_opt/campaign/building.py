@@ -19,7 +19,7 @@ from leti_opt.errors import InfeasibleError
 from leti_opt.host_cores import usable_cores
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.rendering import Renderer
-from leti_opt.objective.measuring import blaming_the_architecture
+from leti_opt.objective.build_faults import blaming_the_architecture
 from leti_opt.store.cells import cell_model
 
 Built = MeasurableModel | InfeasibleError | None

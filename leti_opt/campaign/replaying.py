@@ -23,8 +23,8 @@ from leti_opt.network.cost import network_cost
 from leti_opt.network.weights_block import open_block
 from leti_opt.network.weights_outside import write_header
 from leti_opt.objective.answers import Question
-from leti_opt.objective.latency import cell_question
-from leti_opt.objective.measuring import blaming_the_architecture
+from leti_opt.objective.build_faults import blaming_the_architecture
+from leti_opt.objective.questions import cell_question
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.records import StoredResult
 from leti_opt.store.standings import State

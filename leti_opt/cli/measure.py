@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,27 +25,17 @@ from leti_opt.cli.common import (
 )
 from leti_opt.cli.compare_panel import say_if_changed
 from leti_opt.cli.limit_option import LimitOption, decided, limit_exit_codes, limit_lines, limit_of
-from leti_opt.cli.measure_row import (
-    STATISTICS,
-    MeasuredRow,
-    NamedNetwork,
-    answered_row,
-    failed_row,
-    named_network,
-)
+from leti_opt.cli.measure_row import STATISTICS, MeasuredRow, NamedNetwork, failed_row, named_network
+from leti_opt.cli.measure_station import Choices, Station
 from leti_opt.cli.measure_table import MeasureTable, profile_lines, single_lines, terminal_width
 from leti_opt.cli.pace import NewPaceOption, PaceOption, canary_of, watch_aloud
-from leti_opt.errors import DeviceError, InvalidInputError, LetiError, StoreError, did_you_mean
+from leti_opt.errors import DeviceError, InvalidInputError, LetiError, did_you_mean
 
 if TYPE_CHECKING:
     from leti_opt.device.device import Device
     from leti_opt.device.protocol import MeasurementProtocol
-    from leti_opt.objective.answers import Answer
-    from leti_opt.objective.canary import CanarySettings
     from leti_opt.objective.limit_decisions import LimitRow
     from leti_opt.objective.limits import LatencyLimit
-    from leti_opt.objective.measuring import MeasuringService
-    from leti_opt.store.latency_store import LatencyStore
 
 _ERASE = "\r\033[K"
 
@@ -108,8 +98,8 @@ def measure(
         if profile:
             _check_profiling(devices)
         results = opened.enter_context(LatencyStore(store))
-        choices = _Choices(statistic, again, retry_unstable)
-        stations = [_Station(found, results, protocol, offline, choices, canary) for found in devices]
+        choices = Choices(statistic, again, retry_unstable)
+        stations = [Station(found, results, protocol, offline, choices, canary) for found in devices]
         for station in stations:
             say_if_changed(station.service)
             watch_aloud(station.service)
@@ -145,98 +135,9 @@ def _check_profiling(devices: Sequence[Device]) -> None:
         check_profiling(device)
 
 
-@dataclass(frozen=True)
-class _Choices:
-    """What the user chose for every answer."""
-
-    statistic: str
-    again: bool
-    retry_unstable: bool
-
-
-class _Station:
-    """A device with its service. Once it is gone, it is not asked again."""
-
-    def __init__(
-        self,
-        device: Device,
-        store: LatencyStore,
-        protocol: MeasurementProtocol,
-        offline: bool,
-        choices: _Choices,
-        canary: CanarySettings,
-    ) -> None:
-        from leti_opt.objective.measuring import MeasuringService
-
-        self.device = device
-        self.service: MeasuringService = MeasuringService(device, store, protocol, offline, canary)
-        self.choices = choices
-        self.fault: DeviceError | None = None
-        self._answers: dict[str, Answer] = {}
-
-    def answer(self, network: NamedNetwork) -> MeasuredRow:
-        """The row of a network.
-
-        Raises:
-            LetiError: there is no answer.
-        """
-        from leti_opt.objective.answers import Source
-
-        answer = self.service.answer(network.question, fresh=self.choices.again)
-        if self.choices.retry_unstable and answer.provisional and answer.source is not Source.DEVICE:
-            answer = self.service.answer(network.question, fresh=True)
-        self._answers[network.name] = answer
-        return self._row_of(network, answer)
-
-    def replaced(self, network: NamedNetwork) -> MeasuredRow | None:
-        """The row that replaces an earlier one, where the network was measured again since."""
-        before = self._answers.get(network.name)
-        answer = None if before is None else self.service.current(before)
-        return None if answer is None or answer is before else self._row_of(network, answer)
-
-    def _row_of(self, network: NamedNetwork, answer: Answer) -> MeasuredRow:
-        return answered_row(network, answer, self.service.identity.name, self.device.uri, self.choices.statistic)
-
-    def row(self, network: NamedNetwork) -> MeasuredRow:
-        """The row of a network; what keeps it from being measured is said there and stops no others.
-
-        Raises:
-            StoreError: nothing can be kept any more.
-        """
-        try:
-            if self.fault is not None:
-                raise self.fault
-            return self.answer(network)
-        except StoreError:
-            raise
-        except LetiError as error:
-            if isinstance(error, DeviceError):
-                self.fault = error
-            return failed_row(network, error, self.name, self.device.uri, self.choices.statistic)
-
-    @property
-    def name(self) -> str:
-        """The device in words, as far as it can be known."""
-        return self._described(lambda name, _: name)
-
-    @property
-    def published(self) -> bool:
-        """Whether its figures come from a recording or a table."""
-        return self._described(lambda _, origin: origin) in ("replayed", "imported")
-
-    def _described(self, choose: Callable[[str, str], str]) -> str:
-        try:
-            identity = self.service.identity
-        except StoreError:
-            raise
-        except LetiError as error:
-            return choose(f"not known: {error}", "")
-        return choose(identity.name, identity.origin)
-
-
 def _measured_rows(
     networks: Sequence[NamedNetwork],
-    stations: Sequence[_Station],
+    stations: Sequence[Station],
     statistic: str,
     protocol: MeasurementProtocol,
     as_json: bool,
@@ -264,7 +165,7 @@ def _measured_rows(
 
 
 def _settled(
-    rows: list[MeasuredRow], networks: Sequence[NamedNetwork], stations: Sequence[_Station], as_json: bool
+    rows: list[MeasuredRow], networks: Sequence[NamedNetwork], stations: Sequence[Station], as_json: bool
 ) -> list[MeasuredRow]:
     """The rows after a last look at each device's canary; what was measured again is printed again."""
     for station in stations:
@@ -280,7 +181,7 @@ def _settled(
 
 
 def _profiled(
-    rows: Sequence[MeasuredRow], networks: Sequence[NamedNetwork], stations: Sequence[_Station], as_json: bool
+    rows: Sequence[MeasuredRow], networks: Sequence[NamedNetwork], stations: Sequence[Station], as_json: bool
 ) -> list[MeasuredRow]:
     """The rows with the times of their operators, which are printed as soon as they are known."""
     pairs = [(network, station) for network in networks for station in stations]
@@ -295,7 +196,7 @@ def _profiled(
     return found
 
 
-def _with_operators(row: MeasuredRow, network: NamedNetwork, station: _Station) -> MeasuredRow:
+def _with_operators(row: MeasuredRow, network: NamedNetwork, station: Station) -> MeasuredRow:
     from leti_opt.objective.operator_profile import method_on, profile
 
     try:
@@ -311,7 +212,7 @@ def _with_operators(row: MeasuredRow, network: NamedNetwork, station: _Station) 
 def _limits(
     rows: Sequence[MeasuredRow],
     networks: Sequence[NamedNetwork],
-    stations: Sequence[_Station],
+    stations: Sequence[Station],
     limit: LatencyLimit | None,
     as_json: bool,
 ) -> dict[int, dict[str, LimitRow]]:

@@ -145,7 +145,7 @@ def _question(name: str, config: NetworkConfig, store: str) -> Question:
     from leti_opt.architecture import Architecture
     from leti_opt.device.model import MeasurableModel
     from leti_opt.objective.answers import Question
-    from leti_opt.objective.latency import cell_question
+    from leti_opt.objective.questions import cell_question
 
     if not is_file(name):
         return cell_question(cell_of_hash(name, store) if is_hash(name) else Architecture.parse(name), config)

@@ -6,62 +6,22 @@ import logging
 import re
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import unquote
+from typing import Literal
 
 import platformdirs
 
 from leti_opt.device.device import Device
-from leti_opt.device.host_cpu import HostCpu, parse_cores
-from leti_opt.device.published import COLLECTION, PublishedDevice, published_names
-from leti_opt.device.replay import Replay
-from leti_opt.device.simulated import WHOLE_NUMBERS, Formula, SimulatedDevice
+from leti_opt.device.device_kinds import FORMULA_OPTIONS, HOST_CPU_OPTIONS, KINDS, REPLAY_OPTIONS, Readers
+from leti_opt.device.device_uri import DeviceUri
+from leti_opt.device.host_cpu import HostCpu
+from leti_opt.device.published import COLLECTION, published_names
 from leti_opt.errors import DeviceError, InvalidDeviceUriError, did_you_mean
 
 _LOGGER = logging.getLogger("leti_opt")
-
-
-@dataclass(frozen=True)
-class DeviceUri:
-    """A URI taken apart: ``kind[:address][/unit][?option=value&…]``.
-
-    Args:
-        kind: ``host-cpu``, ``replay`` …
-        address: everything between the colon and the question mark; its kind says what it means.
-        options: names and values, percent-decoded.
-    """
-
-    kind: str
-    address: str
-    options: Mapping[str, str]
-
-    @classmethod
-    def parse(cls, text: str) -> DeviceUri:
-        """Take a URI apart.
-
-        Raises:
-            InvalidDeviceUriError: an option has no value or occurs twice, or there is no kind.
-
-        >>> DeviceUri.parse("host-cpu?threads=2").options
-        {'threads': '2'}
-        """
-        body, _, query = text.strip().partition("?")
-        kind, _, address = body.partition(":")
-        if not kind:
-            raise InvalidDeviceUriError(f"{text!r} names no device; write for instance 'host-cpu?threads=1'")
-        options: dict[str, str] = {}
-        for part in filter(None, query.split("&")):
-            name, equals, value = part.partition("=")
-            if not (name and equals and value):
-                raise InvalidDeviceUriError(f"{part!r} in {text!r} is no option; write name=value")
-            if name in options:
-                raise InvalidDeviceUriError(f"option {name!r} occurs twice in {text!r}")
-            options[name] = unquote(value)
-        return cls(kind, address, options)
 
 
 @dataclass(frozen=True)
@@ -97,21 +57,21 @@ def open_device(uri: str) -> Device:
     'host-cpu'
     """
     parsed = DeviceUri.parse(uri)
-    opener = _KINDS.get(parsed.kind)
+    opener = KINDS.get(parsed.kind)
     if opener is not None:
         return opener(parsed)
     nicknames = read_nicknames()
     if uri not in nicknames:
         if re.fullmatch(r"[\w.-]+:\d+(/\w+)?", uri.partition("?")[0]):
             raise InvalidDeviceUriError(f"unknown device {uri!r}; a phone on the network is 'android:{uri}'")
-        raise InvalidDeviceUriError(f"unknown device {uri!r}; {did_you_mean(parsed.kind, [*_KINDS, *nicknames])}")
+        raise InvalidDeviceUriError(f"unknown device {uri!r}; {did_you_mean(parsed.kind, [*KINDS, *nicknames])}")
     parsed = DeviceUri.parse(nicknames[uri])
-    if parsed.kind not in _KINDS:
+    if parsed.kind not in KINDS:
         raise InvalidDeviceUriError(
             f"nickname {uri!r} in {nicknames_file()} stands for {nicknames[uri]!r}, an unknown device; "
-            f"{did_you_mean(parsed.kind, _KINDS)}"
+            f"{did_you_mean(parsed.kind, KINDS)}"
         )
-    return _KINDS[parsed.kind](parsed)
+    return KINDS[parsed.kind](parsed)
 
 
 def open_devices(uris: str | Sequence[str]) -> list[Device]:
@@ -174,9 +134,9 @@ def list_devices() -> list[DeviceRow]:
     host = HostCpu()
     about_host = f"{host.identity.name}, {host.identity.runtime}, {len(host.resources)} cores"
     rows = [
-        DeviceRow("host-cpu", about_host, "measured", _note(_HOST_CPU_OPTIONS)),
-        DeviceRow("replay:formula", "a formula over the network's costs", "simulated", _note(_FORMULA_OPTIONS)),
-        DeviceRow("replay:PATH.parquet", "a recording that a store exported", "replayed", _note(_REPLAY_OPTIONS)),
+        DeviceRow("host-cpu", about_host, "measured", _note(HOST_CPU_OPTIONS)),
+        DeviceRow("replay:formula", "a formula over the network's costs", "simulated", _note(FORMULA_OPTIONS)),
+        DeviceRow("replay:PATH.parquet", "a recording that a store exported", "replayed", _note(REPLAY_OPTIONS)),
         DeviceRow(f"replay:{COLLECTION}NAME", "HELP's figures of NAS-Bench-201's cells", "replayed", _published_note()),
     ]
     nicknames = read_nicknames()
@@ -208,15 +168,15 @@ def read_nicknames() -> dict[str, str]:
     if set(content) - {"devices"} or not isinstance(devices, dict):
         raise InvalidDeviceUriError(f"{path} must hold a table [devices] and nothing else; found: {sorted(content)}")
     for name, uri in devices.items():
-        if not isinstance(uri, str) or name in _KINDS:
+        if not isinstance(uri, str) or name in KINDS:
             raise InvalidDeviceUriError(
-                f"nickname {name!r} in {path} must be unlike {', '.join(_KINDS)} and stand for a URI, "
+                f"nickname {name!r} in {path} must be unlike {', '.join(KINDS)} and stand for a URI, "
                 f'for instance mine = "host-cpu"'
             )
     return devices
 
 
-def _note(readers: _Readers) -> str:
+def _note(readers: Readers) -> str:
     return f"options: {', '.join(readers)}"
 
 
@@ -234,103 +194,5 @@ def _nickname_row(nickname: str, uri: str) -> DeviceRow:
         return DeviceRow(nickname, f"cannot be opened: {error}", "unknown", note)
 
 
-def _text(_name: str, value: str) -> str:
-    return value
-
-
-def _whole_number(name: str, value: str) -> int:
-    try:
-        return int(value)
-    except ValueError as error:
-        raise InvalidDeviceUriError(f"{name} must be a whole number, not {value!r}") from error
-
-
-def _number(name: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError as error:
-        raise InvalidDeviceUriError(f"{name} must be a number, not {value!r}") from error
-
-
-def _yes_or_no(name: str, value: str) -> bool:
-    if value not in ("yes", "no"):
-        raise InvalidDeviceUriError(f"{name} must be yes or no, not {value!r}")
-    return value == "yes"
-
-
-def _cores(_name: str, value: str) -> list[int]:
-    return parse_cores(value)
-
-
 _ANY_PHONE = "android:*"
 _PAUSES_S = (1.0, 3.0)
-_Readers = Mapping[str, Callable[[str, str], Any]]
-_HOST_CPU_OPTIONS: _Readers = {"threads": _whole_number, "delegate": _text, "cores": _cores, "deadline_s": _number}
-_FORMULA_OPTIONS: _Readers = {
-    field.name: _whole_number if field.name in WHOLE_NUMBERS else _number for field in fields(Formula)
-}
-_REPLAY_OPTIONS: _Readers = {"device": _text}
-
-_GUARD_OPTIONS: _Readers = {
-    "max_battery_c": _number,
-    "max_thermal_status": _whole_number,
-    "min_battery_percent": _whole_number,
-    "longest_wait_s": _number,
-}
-_ANDROID_OPTIONS: _Readers = {
-    "threads": _whole_number,
-    "cores": _text,
-    "delegate": _text,
-    "precision_loss": _yes_or_no,
-    "accelerator": _text,
-    "binary": _text,
-    "layout": _text,
-    "deadline_s": _number,
-    **_GUARD_OPTIONS,
-}
-
-
-def _options(uri: DeviceUri, readers: _Readers) -> dict[str, Any]:
-    for name in uri.options:
-        if name not in readers:
-            raise InvalidDeviceUriError(f"{uri.kind} has no option {name!r}; {did_you_mean(name, readers)}")
-    return {name: readers[name](name, value) for name, value in uri.options.items()}
-
-
-def _open_host_cpu(uri: DeviceUri) -> Device:
-    if uri.address:
-        raise InvalidDeviceUriError(f"host-cpu takes no address, found {uri.address!r}; write host-cpu?threads=1")
-    return HostCpu(**_options(uri, _HOST_CPU_OPTIONS))
-
-
-def _open_android(uri: DeviceUri) -> Device:
-    from leti_opt.device.android.android_device import AndroidDevice, split_address
-    from leti_opt.device.android.health import GuardSettings
-
-    address, unit = split_address(uri.address)
-    options = _options(uri, _ANDROID_OPTIONS)
-    guard = GuardSettings(**{name: options.pop(name) for name in _GUARD_OPTIONS if name in options})
-    return AndroidDevice(address, unit, guard=guard, **options)
-
-
-def _open_replay(uri: DeviceUri) -> Device:
-    if not uri.address:
-        raise InvalidDeviceUriError(
-            "replay needs a Parquet file, or 'formula': replay:recording.parquet, replay:formula, "
-            "or a published device: replay:help/pixel3"
-        )
-    if uri.address == "formula":
-        return SimulatedDevice(Formula(**_options(uri, _FORMULA_OPTIONS)))
-    # A folder may have the collection's name; a recording in it is told by its suffix.
-    if uri.address.startswith(COLLECTION) and not uri.address.endswith(".parquet"):
-        if uri.options:
-            raise InvalidDeviceUriError(f"replay:{uri.address} takes no options, found {', '.join(uri.options)}")
-        return PublishedDevice(uri.address)
-    return Replay(uri.address, **_options(uri, _REPLAY_OPTIONS))
-
-
-_KINDS: dict[str, Callable[[DeviceUri], Device]] = {
-    "host-cpu": _open_host_cpu,
-    "android": _open_android,
-    "replay": _open_replay,
-}

@@ -8,15 +8,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 from leti_opt.device.device import Device
+from leti_opt.device.pool_work import Seat, State, Task, end, unexpected
 from leti_opt.device.use import FAILING, WAITING_FOR_BUILD, WAITING_FOR_WORK
 from leti_opt.errors import DeviceError, InvalidInputError
 
 Result = TypeVar("Result")
-State = Literal["ready", "away", "out"]
 
 _LOGGER = logging.getLogger("leti_opt")
 _AHEAD = 2
@@ -69,34 +69,6 @@ class DeviceReport:
     fault: str = ""
 
 
-@dataclass(eq=False)
-class _Task:
-    """A piece of work, and the places of the devices that may do it now."""
-
-    work: Callable[[Device], Any]
-    among: Callable[[], Collection[int]]
-    prepare: Callable[[], object] | None
-    is_patient: bool
-    counts: bool
-    future: Future[Any] = field(default_factory=Future)
-    failures: int = 0
-    build: Future[object] | None = None
-
-
-@dataclass(eq=False)
-class _Seat:
-    """A device's place in the pool."""
-
-    device: Device
-    place: int
-    state: State = "ready"
-    away_since: float = 0.0
-    in_row: int = 0
-    done: int = 0
-    failed: int = 0
-    fault: DeviceError | None = None
-
-
 class DevicePool:
     """Shares work out among devices, and takes it back from those that fail.
 
@@ -128,10 +100,10 @@ class DevicePool:
         self.patience = patience or PoolPatience()
         self.notify = notify
         self._clock = clock
-        self._seats = [_Seat(device, place) for place, device in enumerate(devices)]
+        self._seats = [Seat(device, place) for place, device in enumerate(devices)]
         for place in away:
             self._seats[place].state, self._seats[place].away_since = "away", clock()
-        self._queue: deque[_Task] = deque()
+        self._queue: deque[Task] = deque()
         self._changed = threading.Condition()
         self._closed = False
         # Builds share this host's cores anyway; one at a time leaves the other to what talks to the devices.
@@ -164,7 +136,7 @@ class DevicePool:
         Returns:
             The future: ``work``'s result, or its exception. A DeviceError says that no device could do it.
         """
-        task = _Task(work, among if callable(among) else lambda: among, prepare, is_patient, counts)
+        task = Task(work, among if callable(among) else lambda: among, prepare, is_patient, counts)
         with self._changed:
             if self._closed:
                 raise InvalidInputError("this pool is closed; open another one")
@@ -208,7 +180,7 @@ class DevicePool:
         for seat in self._seats:
             seat.device.interrupt()
         for task in dropped:
-            _end(task, DeviceError("the pool was closed before this was measured; start again, everything is kept"))
+            end(task, DeviceError("the pool was closed before this was measured; start again, everything is kept"))
         for thread in self._threads:
             thread.join()
         self._builders.shutdown()
@@ -219,7 +191,7 @@ class DevicePool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _serve(self, seat: _Seat) -> None:
+    def _serve(self, seat: Seat) -> None:
         if seat.state == "away":
             self._wait_until_back(seat)
         while (task := self._next(seat)) is not None:
@@ -230,7 +202,7 @@ class DevicePool:
                 self._end_stranded()
                 return
 
-    def _next(self, seat: _Seat) -> _Task | None:
+    def _next(self, seat: Seat) -> Task | None:
         """The first task that this device may do; None once the pool is closed."""
         with seat.device.use.timing(WAITING_FOR_WORK), self._changed:
             while not self._closed:
@@ -245,7 +217,7 @@ class DevicePool:
                     return task
             return None
 
-    def _do(self, seat: _Seat, task: _Task) -> None:
+    def _do(self, seat: Seat, task: Task) -> None:
         if task.build is not None:
             with seat.device.use.timing(WAITING_FOR_BUILD):
                 wait([task.build])
@@ -261,7 +233,7 @@ class DevicePool:
             seat.done += task.counts
             task.future.set_result(result)
 
-    def _failed(self, seat: _Seat, task: _Task, error: DeviceError) -> None:
+    def _failed(self, seat: Seat, task: Task, error: DeviceError) -> None:
         task.failures += 1
         with self._changed:
             seat.failed += 1
@@ -278,9 +250,9 @@ class DevicePool:
         else:
             self._tell(f"{seat.device.uri} is set aside: {error}")
         if ended:
-            _end(task, error)
+            end(task, error)
 
-    def _wait_until_back(self, seat: _Seat) -> None:
+    def _wait_until_back(self, seat: Seat) -> None:
         pause_s = min(self.patience.pause_s * 2 ** max(seat.in_row - 1, 0), self.patience.longest_pause_s)
         with seat.device.use.timing(FAILING):
             while True:
@@ -291,7 +263,7 @@ class DevicePool:
                 try:
                     seat.device.contact()
                 except Exception as error:  # noqa: BLE001  # whatever it is, a thread that ended would never look again
-                    seat.fault = error if isinstance(error, DeviceError) else _unexpected(seat.device, error)
+                    seat.fault = error if isinstance(error, DeviceError) else unexpected(seat.device, error)
                     pause_s = min(2 * pause_s, self.patience.longest_pause_s)
                 else:
                     break
@@ -313,9 +285,9 @@ class DevicePool:
                 self._queue.remove(task)
         for task in stranded:
             faults = [fault for place in sorted(task.among()) if (fault := self._seats[place].fault) is not None]
-            _end(task, faults[-1] if faults else DeviceError("none of the devices can be reached; connect one"))
+            end(task, faults[-1] if faults else DeviceError("none of the devices can be reached; connect one"))
 
-    def _may_be_done(self, task: _Task) -> bool:
+    def _may_be_done(self, task: Task) -> bool:
         oldest = self._clock() - self.patience.back_within_s
         seats = [self._seats[place] for place in task.among()]
         return any(
@@ -337,15 +309,6 @@ class DevicePool:
                     del left[place]
                 self._start_build(task)
 
-    def _start_build(self, task: _Task) -> None:
+    def _start_build(self, task: Task) -> None:
         if task.prepare is not None and task.build is None:
             task.build = self._builders.submit(task.prepare)
-
-
-def _unexpected(device: Device, error: Exception) -> DeviceError:
-    return DeviceError(f"{device.uri}: {type(error).__name__}: {error}; see what is wrong with it")
-
-
-def _end(task: _Task, error: DeviceError) -> None:
-    if task.failures or task.future.set_running_or_notify_cancel():  # one that has failed is running already
-        task.future.set_exception(error)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal
 
 from leti_opt.architecture import Architecture
 from leti_opt.device.device import Device
-from leti_opt.device.measurement import Measurement
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.open_device import open_devices
 from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.device.run_batch import STATISTICS
-from leti_opt.errors import InfeasibleError, InvalidInputError, InvalidModelError, NotFoundError, did_you_mean
+from leti_opt.errors import InfeasibleError, InvalidInputError, NotFoundError, did_you_mean
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.gpu_rules import rule_set
@@ -24,46 +23,10 @@ from leti_opt.network.layer_graph import LayerGraph
 from leti_opt.network.rendering import Renderer, check_renderer
 from leti_opt.objective.answers import Answer, Question, Source, without_runs
 from leti_opt.objective.canary import CanarySettings
+from leti_opt.objective.evaluations import Best, Evaluation, Value
 from leti_opt.objective.pooled import open_service
-from leti_opt.store.cells import cell_alias, cell_model
+from leti_opt.objective.questions import as_measurable_model, cell_question
 from leti_opt.store.latency_store import LatencyStore
-
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class Evaluation(Generic[Value]):
-    """One call of the objective.
-
-    Args:
-        value: what was asked for.
-        latency_ms: what the optimizer is told.
-        answer: what stands behind it.
-    """
-
-    value: Value
-    latency_ms: float
-    answer: Answer
-
-
-@dataclass(frozen=True)
-class Best(Generic[Value]):
-    """The value with the lowest latency that a device really measured.
-
-    Args:
-        value: the architecture, or whatever the objective's ``build`` takes.
-        latency_ms: its latency.
-        measurement: everything behind that number.
-    """
-
-    value: Value
-    latency_ms: float
-    measurement: Measurement
-
-    @property
-    def architecture(self) -> Value:
-        """The same as :attr:`value`."""
-        return self.value
 
 
 class LatencyObjective(Generic[Value]):
@@ -343,38 +306,3 @@ def _opened(device: str | Device | Sequence[str | Device]) -> list[Device]:
     named = [device] if isinstance(device, str | Device) else list(device)
     uris = [each for each in named if isinstance(each, str)]
     return [*(open_devices(uris) if uris or not named else []), *(each for each in named if isinstance(each, Device))]
-
-
-def cell_question(architecture: Architecture, network: NetworkConfig, renderer: Renderer = "auto") -> Question:
-    """What the measuring service is asked about a cell in a network."""
-    alias = cell_alias(architecture, network, renderer)
-    return Question(
-        alias.cell,
-        lambda: cell_model(architecture, network, renderer),
-        alias,
-        network=network.settings,
-    )
-
-
-def as_measurable_model(network: Any, name: str) -> MeasurableModel:
-    """Turn what a user's ``build`` returned into a model.
-
-    Raises:
-        InvalidModelError: it is none of the things that can be measured.
-    """
-    if isinstance(network, MeasurableModel):
-        return network
-    if isinstance(network, LayerGraph):
-        return MeasurableModel.of_graph(network, name)
-    if isinstance(network, str | Path):
-        return MeasurableModel.of_file(network)
-    if isinstance(network, bytes):
-        return MeasurableModel.of_content(network, name, "file", "unknown")
-    if hasattr(network, "inputs") and hasattr(network, "count_params"):
-        from leti_opt.network.tflite_converter import convert_tflite, converter_version
-
-        return MeasurableModel.of_content(convert_tflite(network), name, converter_version(), "float32")
-    raise InvalidModelError(
-        f"build returned a {type(network).__name__}; return a LayerGraph, a keras.Model, the path of a .tflite file "
-        "or its content"
-    )

@@ -19,7 +19,8 @@ from leti_opt.device.bounds import (
 from leti_opt.device.certainty import CONFIDENCE
 from leti_opt.device.measurement import Measurement
 from leti_opt.errors import InvalidInputError
-from leti_opt.objective.latency import LatencyObjective, Value
+from leti_opt.objective.evaluations import Value
+from leti_opt.objective.latency import LatencyObjective
 
 Verdict = Literal["met", "missed", "undecided"]
 

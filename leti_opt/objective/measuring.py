@@ -9,32 +9,23 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity
 from leti_opt.device.measurement import Measurement
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.protocol import MeasurementProtocol, check_protocol, measure
 from leti_opt.device.resource_lock import building_on_host, hold
-from leti_opt.errors import (
-    AttemptError,
-    DeviceError,
-    InfeasibleError,
-    InvalidModelError,
-    LetiError,
-    NotFoundError,
-    UnknownOperationError,
-)
+from leti_opt.errors import DeviceError, InfeasibleError, NotFoundError
 from leti_opt.network.cost import network_cost
-from leti_opt.objective.answers import Answer, Question, Source, without_runs
+from leti_opt.objective.answer_memory import AnswerMemory
+from leti_opt.objective.answers import Answer, Question, Source
+from leti_opt.objective.build_faults import blaming_the_architecture
 from leti_opt.objective.canary import Canary, CanarySettings
 from leti_opt.objective.keyed_locks import KeyedLocks
 from leti_opt.objective.service import LatencyService
 from leti_opt.objective.watch import Watch
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.records import CellAlias, ModelRole
-
-Built = TypeVar("Built")
 
 _LOGGER = logging.getLogger("leti_opt")
 
@@ -75,7 +66,7 @@ class MeasuringService(LatencyService):
         self._make_canary: Callable[..., Canary] = Canary
         self._watch: Watch | None = None
         self.counts: Counter[tuple[Source, str]] = Counter()
-        self._memory: dict[CellAlias | str, Answer] = {}
+        self._memory = AnswerMemory()
         self._networks: set[str] = set()
         self._roles: dict[str, ModelRole] = {}
         self._busy = KeyedLocks()
@@ -99,8 +90,8 @@ class MeasuringService(LatencyService):
         alias = question.alias
         if alias is None:
             return None
-        known = self._remembered(alias) or self._stored(self.store.resolve(alias), alias)
-        return None if known is None else self._keep(alias, known)
+        known = self._memory.of(alias) or self._stored(self.store.resolve(alias), alias)
+        return None if known is None else self._memory.keep(alias, known)
 
     def stored(self, model: MeasurableModel) -> Answer | None:
         """What memory or store say of a model; nothing is measured. None where they say nothing.
@@ -108,7 +99,7 @@ class MeasuringService(LatencyService):
         Raises:
             StoreError: the store cannot be read.
         """
-        return self._remembered(model.key) or self._stored(model.key)
+        return self._memory.of(model.key) or self._stored(model.key)
 
     def answer(self, question: Question, fresh: bool = False) -> Answer:
         """The latency of a network; see :meth:`LatencyService.answer`."""
@@ -123,7 +114,7 @@ class MeasuringService(LatencyService):
             return known
         self._keep_network(question, alias)
         answer = self._built_and_answered(question, fresh)
-        self._keep(alias, (self._stored(self.store.resolve(alias), alias) if fresh else None) or answer)
+        self._memory.keep(alias, (self._stored(self.store.resolve(alias), alias) if fresh else None) or answer)
         return answer
 
     def _built_and_answered(self, question: Question, fresh: bool) -> Answer:
@@ -139,12 +130,12 @@ class MeasuringService(LatencyService):
         with self._busy.of(model.key):
             if question.role is not None:
                 self._roles[model.key] = question.role
-            known = None if fresh else self._remembered(model.key) or self._stored(model.key)
+            known = None if fresh else self._memory.of(model.key) or self._stored(model.key)
             if known is not None and question.alias is not None:
                 self.store.add_alias(question.alias, model)
             answer = known or self._skipped(question, model) or self._measured(model, question.alias, fresh)
             # A second measurement may be worse than the first, and the better one goes on to answer.
-            self._keep(model.key, (self._stored(model.key) if fresh else None) or answer)
+            self._memory.keep(model.key, (self._stored(model.key) if fresh else None) or answer)
             return answer
 
     def _keep_network(self, question: Question, alias: CellAlias) -> None:
@@ -255,15 +246,11 @@ class MeasuringService(LatencyService):
 
     def forget_everything(self) -> None:
         """Remember no answer: whoever asks for many networks once each needs none, and the store has them all."""
-        with self._lock:
-            self._memory.clear()
+        self._memory.clear()
 
     def forget(self, model_keys: Sequence[str]) -> None:
         """Remember these models no more, so that the next question goes to the store."""
-        with self._lock:
-            for name, known in list(self._memory.items()):
-                if known.measurement is not None and known.measurement.model_key in model_keys:
-                    del self._memory[name]
+        self._memory.forget(model_keys)
 
     def _record(self, model: MeasurableModel, measurement: Measurement, alias: CellAlias | None) -> None:
         cost = None if model.layer_graph is None else network_cost(model.layer_graph)
@@ -330,38 +317,7 @@ class MeasuringService(LatencyService):
             f"the store {self.store.url} has no result of {name} on {self.device.uri}; go online to measure it"
         )
 
-    def _remembered(self, key: CellAlias | str) -> Answer | None:
-        with self._lock:
-            known = self._memory.get(key)
-        return None if known is None else replace(known, source=Source.MEMORY)
-
-    def _keep(self, key: CellAlias | str, answer: Answer) -> Answer:
-        with self._lock:
-            self._memory[key] = without_runs(answer)
-        return answer
-
     def _counted(self, answer: Answer) -> Answer:
         with self._lock:
             self.counts[answer.source, answer.status] += 1
         return answer
-
-
-def blaming_the_architecture(build: Callable[[], Built]) -> Built:
-    """Run a build; what it raises is the network's fault, unless the machine or the caller is to blame.
-
-    Raises:
-        InfeasibleError: it is the network's.
-        Exception: whatever else it raised.
-    """
-    try:
-        return build()
-    except (OSError, ImportError, MemoryError, InvalidModelError, UnknownOperationError, AttemptError):
-        raise
-    except (NameError, AttributeError, TypeError, SyntaxError, AssertionError):
-        raise  # a mistake in the code that builds says nothing of the network
-    except InfeasibleError:
-        raise
-    except LetiError as error:
-        raise InfeasibleError(f"cannot be built: {error}") from error
-    except Exception as error:
-        raise InfeasibleError(f"cannot be built: {type(error).__name__}: {error}") from error

@@ -6,16 +6,17 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 
 from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity
-from leti_opt.device.model import MeasurableModel
 from leti_opt.device.pool import DevicePool, DeviceReport, PoolPatience
 from leti_opt.device.protocol import MeasurementProtocol
-from leti_opt.errors import DeviceError, InvalidDeviceUriError
+from leti_opt.errors import DeviceError
 from leti_opt.objective.answers import Answer, Question, Source, slowest, without_runs
+from leti_opt.objective.build_once import BuildOnce
 from leti_opt.objective.canary import CanarySettings
+from leti_opt.objective.introductions import introduce, refuse_twice
 from leti_opt.objective.keyed_locks import KeyedLocks
 from leti_opt.objective.measuring import MeasuringService
 from leti_opt.objective.service import LatencyService
@@ -64,7 +65,7 @@ class PooledService(LatencyService):
         statistic: str = "mean",
         patience: PoolPatience | None = None,
     ) -> None:
-        _refuse_twice([device.uri for device in devices])
+        refuse_twice([device.uri for device in devices])
         self.store, self.protocol, self.offline = store, protocol, offline
         self.canary = canary or CanarySettings()
         self.statistic = statistic
@@ -109,7 +110,8 @@ class PooledService(LatencyService):
         """
         with self._lock:
             if self._kinds is None:
-                self._introduce()
+                if not self.offline:
+                    self._away |= introduce(self._members, self.store, self._notified)
                 by_identity: dict[DeviceIdentity, dict[int, MeasuringService]] = {}
                 for place, member in enumerate(self._members):
                     by_identity.setdefault(member.identity, {})[place] = member
@@ -145,7 +147,7 @@ class PooledService(LatencyService):
         Raises:
             DeviceError: a device cannot be reached at the first call, and the store has never seen it.
         """
-        once = _Once(question.build)
+        once = BuildOnce(question.build)
         asked = replace(question, build=once)
         pool = self._running()
         futures = {twins.identity: twins.submit(pool, asked, fresh) for twins in self.kinds}
@@ -265,30 +267,6 @@ class PooledService(LatencyService):
                 self._pool = DevicePool(devices, self.patience, self._notified, self._away)
             return self._pool
 
-    def _introduce(self) -> None:
-        """Ask all devices at once what they are; one that is away is taken for what the store knows of it."""
-        if self.offline:
-            return
-        with ThreadPoolExecutor(len(self._members), thread_name_prefix="introduce") as asking:
-            asked = [asking.submit(_introduced, member) for member in self._members]
-        for place, (member, future) in enumerate(zip(self._members, asked, strict=True)):
-            error = future.exception()
-            if not isinstance(error, DeviceError):
-                future.result()
-                continue
-            known = self.store.device_of(member.device.uri)
-            if known is None:
-                raise error
-            member.take_for(*known)
-            self._away.add(place)
-            self._notified(f"{member.device.uri} is set aside: {error}")
-        owners: dict[str, str] = {}
-        for place, member in enumerate(self._members):
-            for resource in () if place in self._away else sorted(member.device.resources):
-                other = owners.setdefault(resource, member.device.uri)
-                if resource.startswith("android:") and other.partition("/")[0] != member.device.uri.partition("/")[0]:
-                    raise InvalidDeviceUriError(f"{other} and {member.device.uri} lead to one phone; name it once")
-
     def _current_of(self, answer: Answer) -> Answer:
         measurement = answer.measurement
         if measurement is None:
@@ -319,39 +297,3 @@ def open_service(
     if len(devices) == 1:
         return MeasuringService(devices[0], store, protocol, offline, canary)
     return PooledService(devices, store, protocol, offline, canary, statistic)
-
-
-class _Once:
-    """A build that is made once for all who ask at the time; an exception is everybody's."""
-
-    def __init__(self, build: Callable[[], MeasurableModel]) -> None:
-        self._build = build
-        self._made: Future[MeasurableModel] | None = None
-        self._lock = threading.Lock()
-
-    def __call__(self) -> MeasurableModel:
-        with self._lock:
-            if self._made is None:
-                self._made = Future()
-                try:
-                    self._made.set_result(self._build())
-                except BaseException as error:  # noqa: BLE001  # kept for all who ask, and raised for each below
-                    self._made.set_exception(error)
-            made = self._made
-        return made.result()
-
-    def drop(self) -> None:
-        """Give the memory back; a device that is late builds it again."""
-        with self._lock:
-            self._made = None
-
-
-def _introduced(member: MeasuringService) -> tuple[DeviceIdentity, DeviceEpoch]:
-    _ = member.device.resources
-    return member.identity, member.epoch
-
-
-def _refuse_twice(uris: Sequence[str]) -> None:
-    twice = sorted({uri for uri in uris if uris.count(uri) > 1})
-    if twice:
-        raise InvalidDeviceUriError(f"the device {twice[0]} is named twice; name it once")

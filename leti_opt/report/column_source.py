@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from leti_opt.device.open_device import DeviceUri
+from leti_opt.device.device_uri import DeviceUri
 from leti_opt.device.run_batch import STATISTICS
 from leti_opt.errors import InvalidInputError, did_you_mean
 

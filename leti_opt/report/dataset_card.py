@@ -99,7 +99,11 @@ def write_dataset(campaign: DatasetCampaign, folder: Path, *, csv: bool = False)
             raise StoreError(f"cannot make the folder {folder}: {error.strerror}; name another") from error
         names = store.pseudonyms()
         told = [replace(place, identity=names.identity(place.identity)) for place in places]
-        story = {"campaign": work.name, "devices": [_device_story(place) for place in told]}
+        story = {
+            "campaign": work.name,
+            "devices": [_device_story(place) for place in told],
+            "networks": [config.settings for config in work.configs],
+        }
         plain = folder / f"{TABLE}.csv" if csv else None
         counts = write_table(work, places, store, folder / f"{TABLE}.parquet", plain, story)
         epochs = [line for place in places for line in _epoch_lines(store, place, names)]

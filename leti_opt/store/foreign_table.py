@@ -13,6 +13,7 @@ from leti_opt.architecture import Architecture
 from leti_opt.device.run_batch import RunBatch
 from leti_opt.errors import InvalidInputError
 from leti_opt.search_space.definition import NAS_BENCH_201
+from leti_opt.store.table_values import number
 
 UNITS_MS = {"ms": 1.0, "us": 1e-3, "s": 1e3, "ns": 1e-6}
 LEAST_MS, MOST_MS = 1e-3, 3.6e6
@@ -142,21 +143,6 @@ def read_cell(row: Mapping[str, Any]) -> Architecture | None:
     if row.get("adjacency") is None or row.get("operations") is None:
         return None
     return Architecture.from_dict({name: _plain(row[name]) for name in ("adjacency", "operations")})
-
-
-def number(value: Any, name: str) -> float:
-    """A finite number.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        found = float(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is {value!r}, which is no number") from error
-    if not -float("inf") < found < float("inf"):
-        raise ValueError(f"{name} is {value!r}, which is no finite number")
-    return found
 
 
 def _plain(value: Any) -> Any:

@@ -100,3 +100,19 @@ def write_tfrecord(path: Path, records: Iterable[bytes]) -> Path:
         for data in records:
             writer.write(data)
     return path
+
+
+POOL = Architecture.parse("0-1,1-2:maxpool3x3")
+CONV = Architecture.parse("0-1,1-2:conv3x3-bn-relu")
+SKIP = Architecture.parse("0-1:")
+
+
+def some_records() -> list[bytes]:
+    return [
+        record(POOL, final(0.5)),
+        record(CONV, final(0.75)),
+        record(POOL, final(0.625)),
+        record(POOL, final(0.25, 4), 4),
+        record(POOL, final(0.75)),
+        record(CONV, final(0.5)),
+    ]

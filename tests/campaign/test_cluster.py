@@ -15,7 +15,7 @@ from leti_opt.campaign.dataset import DatasetCampaign
 from leti_opt.campaign.progress import ProgressRow
 from leti_opt.errors import DeviceError, InvalidInputError
 from leti_opt.store.latency_store import LatencyStore
-from tests.campaign.campaigns import QUICK, quick_campaign
+from tests.campaign.campaigns import QUICK, measurements, quick_campaign
 from tests.campaign.dask_cluster import DaskCluster
 from tests.loopback_phone.adb_server import PrivateAdbServer
 from tests.loopback_phone.fixtures import MakePhone, adb_server, binary, make_phone
@@ -35,21 +35,6 @@ def cluster(tmp_path: Path, adb_server: PrivateAdbServer, binary: Path) -> Itera
     made.stop()
 
 
-def measurements(url: str) -> dict[tuple[int, int], int]:
-    """How many measurements the store's own table has of each network on each unit."""
-    from sqlalchemy import create_engine, text
-
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
-    query = (
-        "SELECT m.model_id, m.epoch_id, count(*) FROM measurements m JOIN models o ON o.id = m.model_id "
-        "WHERE o.role IS NULL GROUP BY 1, 2"
-    )
-    with engine.connect() as connection:
-        found = {(row[0], row[1]): row[2] for row in connection.execute(text(query))}
-    engine.dispose()
-    return found
-
-
 class Once:
     """Does something the first time that so many networks are stored."""
 
@@ -62,23 +47,20 @@ class Once:
             self.done = self._act()
 
 
-def devices(make_phone: MakePhone, connect: Callable[[str], None], count: int) -> list[dict[str, str]]:
-    entries = []
-    for number in range(count):
-        phone = make_phone(fixed_run_ms=2.0, longer_by=4.0)
-        connect(phone.address)
-        entries.append({"uri": f"android:{phone.address}/cpu", "resource": f"phone-{number}"})
-    return entries
-
-
 @pytest.fixture
-def connect(adb_server: PrivateAdbServer) -> Callable[[str], None]:
+def phones(make_phone: MakePhone, adb_server: PrivateAdbServer) -> Callable[[int], list[dict[str, str]]]:
+    """So many phones that the adb server knows, as a campaign names them."""
     from leti_opt.device.android.adb import AdbServer
 
-    def connected(address: str) -> None:
-        AdbServer(adb_server.port).connect(address)
+    def made(count: int) -> list[dict[str, str]]:
+        entries = []
+        for number in range(count):
+            phone = make_phone(fixed_run_ms=2.0, longer_by=4.0)
+            AdbServer(adb_server.port).connect(phone.address)
+            entries.append({"uri": f"android:{phone.address}/cpu", "resource": f"phone-{number}"})
+        return entries
 
-    return connected
+    return made
 
 
 def campaign_of(
@@ -99,10 +81,9 @@ def test_a_worker_that_is_killed_and_a_database_that_restarts_lose_and_double_no
     cluster: DaskCluster,
     postgresql_server: PostgresqlServer,
     postgresql_url: str,
-    make_phone: MakePhone,
-    connect: Callable[[str], None],
+    phones: Callable[[int], list[dict[str, str]]],
 ) -> None:
-    entries = devices(make_phone, connect, 2)
+    entries = phones(2)
     for number in range(2):
         cluster.start_worker(f"host-{number}", f"phone-{number}=1")
     count = 40
@@ -133,11 +114,10 @@ def test_two_equal_phones_on_two_hosts_share_the_work_once_they_agree(
     tmp_path: Path,
     cluster: DaskCluster,
     postgresql_url: str,
-    make_phone: MakePhone,
-    connect: Callable[[str], None],
+    phones: Callable[[int], list[dict[str, str]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    entries = devices(make_phone, connect, 2)
+    entries = phones(2)
     cluster.start_worker("host-0", "phone-0=1,phone-1=1")
     count = 60
     summary = campaign_of(tmp_path, postgresql_url, entries, count).run(cluster=cluster.address)
@@ -157,10 +137,9 @@ def test_a_host_that_comes_later_takes_part(
     tmp_path: Path,
     cluster: DaskCluster,
     postgresql_url: str,
-    make_phone: MakePhone,
-    connect: Callable[[str], None],
+    phones: Callable[[int], list[dict[str, str]]],
 ) -> None:
-    phones = devices(make_phone, connect, 2)
+    entries = phones(2)
     cluster.start_worker("host-0", "phone-0=1")
     campaign = campaign_of(tmp_path, postgresql_url, [{"uri": "android:*/cpu", "resource": "phone-0"}], 5000)
     later = threading.Thread(target=cluster.start_worker, args=("host-1", "phone-0=1"))
@@ -168,7 +147,7 @@ def test_a_host_that_comes_later_takes_part(
 
     def tick(_rows: Sequence[ProgressRow]) -> None:
         joined.look()
-        if len({unit for _, unit in measurements(postgresql_url)}) == len(phones):
+        if len({unit for _, unit in measurements(postgresql_url)}) == len(entries):
             raise KeyboardInterrupt  # both are at work: that is all that is asked here
 
     with pytest.raises(KeyboardInterrupt):
@@ -181,10 +160,9 @@ def test_a_device_that_fails_on_its_worker_is_told_once_and_the_others_finish(
     tmp_path: Path,
     cluster: DaskCluster,
     postgresql_url: str,
-    make_phone: MakePhone,
-    connect: Callable[[str], None],
+    phones: Callable[[int], list[dict[str, str]]],
 ) -> None:
-    [phone] = devices(make_phone, connect, 1)
+    [phone] = phones(1)
     cluster.start_worker("host-0", "phone-0=1,host=1")
     entries = [phone, {"uri": "host-cpu?cores=999", "resource": "host"}]
     summary = campaign_of(tmp_path, postgresql_url, entries, 40).run(cluster=cluster.address)
@@ -199,10 +177,9 @@ def test_tasks_stop_by_themselves_when_they_are_asked_to(
     tmp_path: Path,
     cluster: DaskCluster,
     postgresql_url: str,
-    make_phone: MakePhone,
-    connect: Callable[[str], None],
+    phones: Callable[[int], list[dict[str, str]]],
 ) -> None:
-    entries = devices(make_phone, connect, 1)
+    entries = phones(1)
     cluster.start_worker("host-0", "phone-0=1")
     campaign = campaign_of(tmp_path, postgresql_url, entries, 400)
 

@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[2]
 CELL = "0-1,0-2,1-2,1-3,2-3:conv3x3-bn-relu,maxpool3x3"
 SIMULATED = "replay:formula?seed=1"
 TINY = ("--network", "small", "--set", "filters=8", "--set", "input_shape=[8,8,3]")
+SEARCH_ON = ("search", *TINY, "--budget", "5", "--optimizer", "RandomSearch", "--device")
+SEARCH = (*SEARCH_ON, SIMULATED)
+MEASURE = ("measure", CELL, "--device", SIMULATED, *TINY)
 
 
 def leti_opt(*arguments: object, code: int = 0) -> Result:

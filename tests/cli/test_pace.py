@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from leti_opt.device.open_device import _KINDS
+from leti_opt.device.device_kinds import KINDS
 from leti_opt.objective import measuring
 from leti_opt.objective.canary import Canary
 from tests.cli.commands import CELL, TINY, leti_opt, printed_json, refusal
@@ -27,7 +27,7 @@ CELLS = [
 def pacing(monkeypatch: pytest.MonkeyPatch) -> PacingDevice:
     """A device that is twice as slow from its 20th to its 40th second, opened as ``pacing:``; no time really passes."""
     device = PacingDevice(lambda now_s: 2.0 if 20 <= now_s < 40 else 1.0)
-    monkeypatch.setitem(_KINDS, "pacing", lambda _: device)
+    monkeypatch.setitem(KINDS, "pacing", lambda _: device)
     monkeypatch.setattr(measuring, "Canary", partial(Canary, clock=device.clock, sleep=device.sleep))
     return device
 

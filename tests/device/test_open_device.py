@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from leti_opt.device.open_device import DeviceUri, list_devices, nicknames_file, open_device
+from leti_opt.device.device_uri import DeviceUri
+from leti_opt.device.open_device import list_devices, nicknames_file, open_device
 from leti_opt.errors import InvalidDeviceUriError
 
 

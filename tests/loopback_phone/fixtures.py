@@ -9,7 +9,7 @@ import pytest
 
 from leti_opt.device.android.adb import AdbServer
 from leti_opt.device.android.android_device import AndroidDevice
-from leti_opt.device.android.phone import Patience
+from leti_opt.device.android.phone_connection import Patience
 from tests.loopback_phone.adb_server import PrivateAdbServer
 from tests.loopback_phone.fake_binary import fake_binary
 from tests.loopback_phone.phone import LoopbackPhone

@@ -6,8 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,38 +14,25 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from leti_opt.architecture import Architecture
 from leti_opt.errors import InvalidInputError
 from leti_opt.network.assembly import build_layer_graph
-from leti_opt.network.calibration import noise_batches
 from leti_opt.network.config import NetworkConfig
-from leti_opt.network.file_model import FileBuffer
-from leti_opt.network.flatbuffer import serialize
 from leti_opt.network.keras_model import build_keras_model
 from leti_opt.network.layer_graph import LayerGraph, LayerKind
 from leti_opt.network.tflite_converter import convert_tflite
 from leti_opt.network.tflite_writer import write_tflite
-from leti_opt.network.weight_zones import zone_type
 from leti_opt.network.weights import NetworkWeights, weight_shapes, weight_stds
-from leti_opt.network.weights_block import open_block
-from leti_opt.network.weights_outside import place_weights, write_header
 from leti_opt.search_space.definition import NAS_BENCH_201
-from tests.network.test_writer import CASES, TRUNCATING, graphs, tiny, tiny201
-from tests.network.tflite_facts import OPERATOR_NAMES, computation, operator_name, operators
-from tests.reference.nasbench201_classes import is_connected
-from tests.reference.strategies import cells
+from tests.network.int8_facts import assert_ordinary, assert_ordinary_output, images, int8, real_outputs
+from tests.network.test_writer import CASES, TRUNCATING, graphs
+from tests.network.tflite_facts import OPERATOR_NAMES, computation, operator_name, operators, root_mean_square
 
 SAME_SCALE = ("MAX_POOL_2D", "AVERAGE_POOL_2D", "SLICE", "CONCATENATION")
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 ERROR_OF_ONE_TENSOR = 0.02
 """A tensor's range is about ten times its size (root mean square) or less, a step is 1/255 of the range, and rounding
 is off by 1/sqrt(12) of a step: 0.011. Twice that for weights and what ranges leave out."""
-
-
-def int8(graph: LayerGraph) -> LayerGraph:
-    return replace(graph, precision="int8")
 
 
 def given_weights(graph: LayerGraph, seed: int) -> NetworkWeights:
@@ -70,40 +55,9 @@ def given_weights(graph: LayerGraph, seed: int) -> NetworkWeights:
     return weights
 
 
-def images(graph: LayerGraph) -> list[NDArray[np.float32]]:
-    """Some of those that calibrate, so that no value is out of range."""
-    return list(noise_batches((graph.batch_size, *graph.input_shape)))[:4]
-
-
-def real_outputs(content: bytes, batches: list[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Outputs as real numbers, whether the file takes and gives integers or not."""
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    (wanted,), (given_out,) = interpreter.get_input_details(), interpreter.get_output_details()
-    found = []
-    for batch in batches:
-        values = batch
-        if wanted["dtype"] is np.int8:
-            scale, zero_point = wanted["quantization"]
-            values = (np.rint(batch / scale) + zero_point).clip(-128, 127).astype(np.int8)
-        interpreter.set_tensor(wanted["index"], values)
-        interpreter.invoke()
-        found.append(real(interpreter.get_tensor(given_out["index"]), given_out["quantization"]))
-    return np.array(found)
-
-
-def real(values: NDArray[Any], parameters: tuple[float, int]) -> NDArray[np.float64]:
-    scale, zero_point = parameters
-    return (values.astype(float) - zero_point) * (scale or 1.0)
-
-
 def output_step(content: bytes) -> float:
     (details,) = Interpreter(model_content=content).get_output_details()
     return float(details["quantization"][0])
-
-
-def size(values: NDArray[Any]) -> float:
-    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
 
 
 def versions(content: bytes) -> set[tuple[str, int]]:
@@ -114,11 +68,6 @@ def versions(content: bytes) -> set[tuple[str, int]]:
 def allowed_error(content: bytes) -> float:
     """Relative to the output's size: what quantization explains, added up over the tensors like independent noise."""
     return ERROR_OF_ONE_TENSOR * math.sqrt(1 + sum(operators(content).values()))
-
-
-def assert_ordinary_output(values: NDArray[np.float64]) -> None:
-    assert np.isfinite(values).all()
-    assert np.ptp(values) > 0.1 * size(values) > 0
 
 
 def assert_as_good_as_the_converters(graph: LayerGraph, seed: int) -> None:
@@ -136,9 +85,9 @@ def assert_as_good_as_the_converters(graph: LayerGraph, seed: int) -> None:
     ours, theirs = real_outputs(written, batches), real_outputs(converted, batches)
     assert_ordinary_output(expected)
     step = max(output_step(written), output_step(converted))
-    error_of_ours, error_of_theirs = size(ours - expected), size(theirs - expected)
-    assert size(ours - theirs) <= 3 * step + error_of_theirs
-    assert error_of_ours <= max(allowed_error(written) * size(expected), step)
+    error_of_ours, error_of_theirs = root_mean_square(ours - expected), root_mean_square(theirs - expected)
+    assert root_mean_square(ours - theirs) <= 3 * step + error_of_theirs
+    assert error_of_ours <= max(allowed_error(written) * root_mean_square(expected), step)
     assert error_of_ours <= 1.5 * error_of_theirs + step
 
 
@@ -176,7 +125,9 @@ def test_outputs_are_those_of_the_float_model_but_for_rounding(graph: LayerGraph
     expected = real_outputs(write_tflite(graph, weights), images(graph))
     found = real_outputs(written, images(graph))
     assert np.isfinite(expected).all()
-    assert size(found - expected) <= max(allowed_error(written) * size(expected), output_step(written))
+    assert root_mean_square(found - expected) <= max(
+        allowed_error(written) * root_mean_square(expected), output_step(written)
+    )
 
 
 def test_a_deep_network_still_computes_what_the_float_model_does() -> None:
@@ -187,7 +138,7 @@ def test_a_deep_network_still_computes_what_the_float_model_does() -> None:
     found = real_outputs(written, images(graph))
     assert_ordinary_output(expected)
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.95
-    assert size(found - expected) <= allowed_error(written) * size(expected)
+    assert root_mean_square(found - expected) <= allowed_error(written) * root_mean_square(expected)
 
 
 def test_optimized_kernels_give_what_the_plain_ones_give() -> None:
@@ -317,132 +268,3 @@ def test_sums_that_only_sums_read_are_not_converted_in_between() -> None:
     first, second = [(read, written) for name, read, written in tensors_of(content) if name == "ADD_N"]
     assert first[1] in second[0]
     assert_ordinary(content)
-
-
-# --- random weights, in the file or over a block
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("blocks")
-
-
-def activations(content: bytes) -> dict[str, tuple[NDArray[Any], tuple[float, int]]]:
-    """Every tensor that an operator wrote in one run, by place and name, with its scale and zero point."""
-    interpreter = Interpreter(
-        model_content=content,
-        num_threads=1,
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
-    interpreter.allocate_tensors()
-    (wanted,) = interpreter.get_input_details()
-    scale, zero_point = wanted["quantization"]
-    noise = np.random.default_rng(0).standard_normal(wanted["shape"])
-    interpreter.set_tensor(wanted["index"], (np.rint(noise / scale) + zero_point).clip(-128, 127).astype(np.int8))
-    interpreter.invoke()
-    graph = schema.ModelT.InitFromPackedBuf(content, 0).subgraphs[0]
-    details = {entry["index"]: entry for entry in interpreter.get_tensor_details()}
-    written = [int(operator.outputs[0]) for operator in graph.operators]
-    return {
-        f"{index} {graph.tensors[index].name!r}": (interpreter.get_tensor(index), details[index]["quantization"])
-        for index in written
-    }
-
-
-def assert_ordinary(content: bytes) -> None:
-    for name, (values, parameters) in activations(content).items():
-        found = real(values, parameters)
-        assert np.isfinite(found).all(), name
-        assert np.ptp(found) > 0, f"{name} is constant"
-        assert 1e-3 < size(found) < 1e3, f"{name} has a root mean square of {size(found)}"
-        if values.dtype == np.int8:
-            assert np.mean(values == 127) < 0.4, f"{name} is cut off"
-            assert len(np.unique(values)) >= 3, f"{name} has few values"
-
-
-def outside(graph: LayerGraph, folder: Path) -> bytes:
-    network = place_weights(graph)
-    block = open_block(network.needs, folder)
-    header = write_header(network, block, "key")
-    return header + block.path.read_bytes()[len(header) :]
-
-
-@cache
-def deep_networks() -> tuple[LayerGraph, ...]:
-    pools = Architecture.parse("0-1,1-2,2-3,3-4,4-5,5-6:" + ",".join(["maxpool3x3"] * 5))
-    of_101 = NetworkConfig.nasbench101(filters=16, input_shape=(16, 16, 3), precision="int8")
-    of_201 = NetworkConfig.nasbench201(filters=8, input_shape=(16, 16, 3), precision="int8")
-    natives = [("nor_conv_3x3", "avg_pool_3x3") * 3, ("avg_pool_3x3",) * 6, ("nor_conv_3x3",) * 6]
-    natives.append(("skip_connect", "nor_conv_1x1", "skip_connect", "avg_pool_3x3", "skip_connect", "skip_connect"))
-    return (
-        *(build_layer_graph(cell, of_101) for cell in (TRUNCATING, pools, Architecture.parse("0-1:"))),
-        *(build_layer_graph(NAS_BENCH_201.lower(native), of_201) for native in natives),
-    )
-
-
-@st.composite
-def wide_graphs(draw: st.DrawFn) -> LayerGraph:
-    """Every layer has eight channels at least: a lone channel may by chance never pass its ReLU."""
-    changes: dict[str, Any] = {"chained_adds": draw(st.booleans()), "precision": "int8"}
-    changes["scope"] = draw(st.sampled_from(["cell", "stacked"]))
-    if draw(st.booleans()):
-        return build_layer_graph(draw(cells()), tiny(filters=40, **changes))
-    native = draw(st.tuples(*[st.sampled_from(NAS_BENCH_201.operations)] * 6).filter(is_connected))
-    channels = 12 if changes["scope"] == "cell" else 3
-    return build_layer_graph(NAS_BENCH_201.lower(native), tiny201(filters=12, input_shape=(7, 6, channels), **changes))
-
-
-@given(wide_graphs(), st.integers(0, 100))
-@settings(deadline=None, max_examples=40)
-def test_random_weights_give_ordinary_activations(graph: LayerGraph, seed: int) -> None:
-    assert_ordinary(write_tflite(graph, seed=seed))
-
-
-@given(graph=wide_graphs())
-@settings(deadline=None, max_examples=40)
-def test_random_integers_of_a_block_give_ordinary_activations(graph: LayerGraph, folder: Path) -> None:
-    assert_ordinary(outside(graph, folder))
-
-
-@pytest.mark.parametrize("number", range(7))
-def test_activations_stay_ordinary_over_the_depth(number: int, folder: Path) -> None:
-    graph = deep_networks()[number]
-    assert_ordinary(write_tflite(graph))
-    assert_ordinary(outside(graph, folder))
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_network_over_a_block_is_the_self_contained_one_with_its_constants(name: str, folder: Path) -> None:
-    graph = int8(CASES[name])
-    network = place_weights(graph)
-    block = open_block(network.needs, folder)
-    stored = block.path.read_bytes()
-    buffers = [
-        buffer
-        if zone is None
-        else FileBuffer(
-            np.frombuffer(stored[block.offsets[zone] + buffer.offset :][: buffer.size], zone_type("int8", zone))
-        )
-        for buffer, zone in zip(network.model.buffers, network.zones, strict=True)
-    ]
-    inside = serialize(replace(network.model, buffers=tuple(buffers)))
-    expected = real_outputs(inside, images(graph))
-    assert_ordinary_output(expected)
-    assert np.array_equal(real_outputs(outside(graph, folder), images(graph)), expected)
-    assert computation(outside(graph, folder)) == computation(write_tflite(graph))
-    assert {zone_type("int8", zone).name for zone in network.zones if zone} == {"int8", "int32"}
-
-
-@given(graphs())
-@settings(deadline=None, max_examples=25)
-def test_every_constant_over_a_block_has_a_region_of_its_own(graph: LayerGraph) -> None:
-    network = place_weights(int8(graph))
-    taken: dict[Any, int] = {}
-    for buffer, zone in zip(network.model.buffers, network.zones, strict=True):
-        if zone is not None:
-            assert buffer.offset >= taken.get(zone, 0)
-            assert buffer.offset % 64 == 0
-            taken[zone] = buffer.offset + buffer.size
-    assert bool(taken) == any(weight_shapes(graph, layer) for layer in graph.layers)
-    assert all(network.needs.zones[zone] >= end for zone, end in taken.items())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 OPERATOR_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
@@ -86,3 +87,38 @@ def input_type(content: bytes) -> type[Any]:
     (details,) = Interpreter(model_content=content).get_input_details()
     kind: type[Any] = details["dtype"]
     return kind
+
+
+def kept_tensors(
+    content: bytes, kernels: OpResolverType, image_for: Callable[[Mapping[str, Any]], NDArray[Any]]
+) -> dict[str, tuple[NDArray[Any], tuple[float, int]]]:
+    """Every tensor that an operator wrote in one run, by place and name, with its scale and zero point.
+
+    Args:
+        content: the file.
+        kernels: which compute it.
+        image_for: makes the image from what the interpreter says of the input.
+    """
+    interpreter = Interpreter(
+        model_content=content,
+        num_threads=1,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=kernels,
+    )
+    interpreter.allocate_tensors()
+    (wanted,) = interpreter.get_input_details()
+    interpreter.set_tensor(wanted["index"], image_for(wanted))
+    interpreter.invoke()
+    graph = schema.ModelT.InitFromPackedBuf(content, 0).subgraphs[0]
+    details = {entry["index"]: entry for entry in interpreter.get_tensor_details()}
+    read = {int(index) for operator in graph.operators for index in operator.inputs}
+    written = [int(operator.outputs[0]) for operator in graph.operators]
+    assert set(written) - read <= set(graph.outputs.tolist())
+    return {
+        f"{index} {graph.tensors[index].name!r}": (interpreter.get_tensor(index), details[index]["quantization"])
+        for index in written
+    }
+
+
+def root_mean_square(values: NDArray[Any]) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))

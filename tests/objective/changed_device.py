@@ -6,17 +6,20 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 
-from leti_opt import Architecture, LatencyStore, MeasurementProtocol, NetworkConfig
+from leti_opt import Architecture, LatencyStore, MeasurableModel, MeasurementProtocol, NetworkConfig
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity, Session
-from leti_opt.device.model import MeasurableModel
 from leti_opt.device.simulated import Formula, SimulatedDevice
 from leti_opt.errors import DeviceError, InfeasibleError
 from leti_opt.network.layer_graph import LayerGraph
-from leti_opt.objective.latency import cell_question
 from leti_opt.objective.measuring import MeasuringService
+from leti_opt.objective.panel import choose_panel, link_epochs, measure_models, panel_model
+from leti_opt.objective.questions import cell_question
 
 NETWORK = NetworkConfig.small(filters=8, input_shape=(8, 8, 3))
 PROTOCOL = MeasurementProtocol(min_runs=30)
+DIGEST = NETWORK.digest
+OLD = DeviceEpoch("kernel 6.1", unit="a")
+NEW = DeviceEpoch("kernel 6.2", unit="a")
 
 
 class ChangedDevice(SimulatedDevice):
@@ -95,3 +98,14 @@ def measure_cells(
     service = service_on(device, store)
     answers = [service.answer(cell_question(cell, network)) for cell in cells(count)]
     return [answer.measurement.model_key for answer in answers if answer.measurement is not None]
+
+
+def panel_of(store: LatencyStore, device: ChangedDevice, **settings: int) -> list[str]:
+    return choose_panel(store, device.identity, device.epoch, DIGEST, **settings)
+
+
+def linked(store: LatencyStore, old: ChangedDevice, new: ChangedDevice) -> bool:
+    panel = panel_of(store, old)
+    service = service_on(new, store)
+    measure_models(service, [panel_model(store, key) for key in panel])
+    return link_epochs(service, (old.identity, old.epoch), panel).agrees

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,55 +12,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from leti_opt import (
-    NAS_BENCH_201,
-    Architecture,
-    LatencyStore,
-    MeasurableModel,
-    NetworkConfig,
-    Operation,
-    build_layer_graph,
-    open_device,
-    write_tflite,
-)
+from leti_opt import Architecture, LatencyStore, MeasurableModel, NetworkConfig, open_device
 from leti_opt.device.device import DeviceEpoch
 from leti_opt.device.host_cpu import HostCpu
 from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.errors import DeviceError, InvalidInputError, NotFoundError
-from leti_opt.network.operations import batch_norm, conv, depthwise_conv, relu
 from leti_opt.objective.answers import Source
 from leti_opt.objective.canary import CanarySettings
-from leti_opt.objective.latency import cell_question
 from leti_opt.objective.measuring import MeasuringService
-from leti_opt.objective.panel import changed_since, choose_panel, link_epochs, measure_models, panel_model
+from leti_opt.objective.panel import changed_since, link_epochs, measure_models, panel_model
 from leti_opt.objective.panel_check import check_panel, median_bounds
-from tests.objective.changed_device import NETWORK, ChangedDevice, cells, measure_cells, service_on
-
-OLD = DeviceEpoch("kernel 6.1", unit="a")
-NEW = DeviceEpoch("kernel 6.2", unit="a")
-DIGEST = NETWORK.digest
-
-
-@pytest.fixture
-def store() -> LatencyStore:
-    return LatencyStore(":memory:")
-
-
-@pytest.fixture
-def old() -> ChangedDevice:
-    return ChangedDevice(OLD)
-
-
-def panel_of(store: LatencyStore, device: ChangedDevice, **settings: int) -> list[str]:
-    return choose_panel(store, device.identity, device.epoch, DIGEST, **settings)
-
-
-def linked(store: LatencyStore, old: ChangedDevice, new: ChangedDevice) -> bool:
-    panel = panel_of(store, old)
-    service = service_on(new, store)
-    measure_models(service, [panel_model(store, key) for key in panel])
-    return link_epochs(service, (old.identity, old.epoch), panel).agrees
-
+from leti_opt.objective.questions import cell_question
+from tests.objective.changed_device import (
+    DIGEST,
+    NETWORK,
+    NEW,
+    OLD,
+    ChangedDevice,
+    cells,
+    linked,
+    measure_cells,
+    panel_of,
+    service_on,
+)
 
 # -- choosing -------------------------------------------------------------------------------------------------------
 
@@ -138,91 +111,6 @@ def test_a_new_runtime_takes_over_the_panel(store: LatencyStore, old: ChangedDev
     new = ChangedDevice(OLD, runtime="formula 2")
     measure_cells(new, store, 60)
     assert panel_of(store, new) == panel
-
-
-# -- building again -------------------------------------------------------------------------------------------------
-
-SEPARABLE = Operation("separable3x3", (depthwise_conv(3), conv(1), batch_norm(), relu()))
-NATIVE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|"
-
-
-@pytest.mark.parametrize(
-    ("cell", "config"),
-    [
-        (cells(8)[7], NETWORK),
-        (cells(8)[7], NETWORK.changed(precision="dynamic")),
-        (NAS_BENCH_201.parse_native(NATIVE), NetworkConfig.nasbench201(cells_per_stack=1, input_shape=(8, 8, 3))),
-        (
-            Architecture.parse("0-1,1-2:separable3x3:separable3x3,conv3x3-bn-relu"),
-            NETWORK.changed(operations=(SEPARABLE,)),
-        ),
-    ],
-)
-def test_a_cell_is_built_again_from_the_store_alone(
-    store: LatencyStore, old: ChangedDevice, cell: Architecture, config: NetworkConfig
-) -> None:
-    answer = service_on(old, store).answer(cell_question(cell, config))
-    assert answer.measurement is not None
-    model = panel_model(store, answer.measurement.model_key)
-    assert model.key == answer.measurement.model_key
-    assert model.layer_graph == build_layer_graph(cell, config)
-
-
-def test_a_cell_of_another_renderer_version_is_not_built_again(store: LatencyStore, old: ChangedDevice) -> None:
-    key = measure_cells(old, store, 1)[0]
-    alias = replace(store.aliases(model_key=key)[0], renderer="tflite_writer 0")
-    store.add_alias(alias, MeasurableModel("of an old version", "cell", "tflite_writer 0"))
-    with pytest.raises(NotFoundError, match="tflite_writer 0"):
-        panel_model(store, "of an old version")
-
-
-def test_a_cell_that_is_laid_out_in_another_way_now_is_not_built_again(store: LatencyStore, old: ChangedDevice) -> None:
-    key = measure_cells(old, store, 1)[0]
-    alias = replace(store.aliases(model_key=key)[0], graph_hash="another")
-    store.add_alias(alias, MeasurableModel("laid out before", "cell", alias.renderer))
-    with pytest.raises(NotFoundError, match="another way"):
-        panel_model(store, "laid out before")
-
-
-def test_a_cell_whose_network_was_not_kept_is_not_built_again(store: LatencyStore, old: ChangedDevice) -> None:
-    key = measure_cells(old, store, 1)[0]
-    alias = replace(store.aliases(model_key=key)[0], network_digest="of an old store")
-    store.add_alias(alias, MeasurableModel("old", "cell", alias.renderer))
-    with pytest.raises(NotFoundError, match="settings of networks"):
-        panel_model(store, "old")
-
-
-def test_a_model_that_the_store_never_saw_is_not_found(store: LatencyStore) -> None:
-    with pytest.raises(NotFoundError, match="does not know"):
-        panel_model(store, "nothing")
-
-
-def a_file(folder: Path, number: int = 0) -> Path:
-    path = folder / f"net{number}.tflite"
-    path.write_bytes(write_tflite(build_layer_graph(cells(20)[number], NETWORK)))
-    return path
-
-
-def keep_file(store: LatencyStore, path: Path) -> str:
-    model = MeasurableModel.of_file(path)
-    store.add_model(model)
-    return model.key
-
-
-def test_a_users_file_is_found_again(store: LatencyStore, tmp_path: Path) -> None:
-    key = keep_file(store, a_file(tmp_path))
-    assert panel_model(store, key).key == key
-
-
-def test_a_file_that_is_gone_or_another_is_not_found(store: LatencyStore, tmp_path: Path) -> None:
-    path = a_file(tmp_path)
-    key = keep_file(store, path)
-    path.write_bytes(a_file(tmp_path, 5).read_bytes())
-    with pytest.raises(NotFoundError, match="not the file"):
-        panel_model(store, key)
-    path.unlink()
-    with pytest.raises(NotFoundError, match="No such file"):
-        panel_model(store, key)
 
 
 # -- epochs ---------------------------------------------------------------------------------------------------------
@@ -380,40 +268,6 @@ def test_the_interval_of_a_median_covers_it_in_95_percent_and_is_no_wider_than_n
     if count >= 6:
         assert 1 - 2 * binom.cdf(low, count, 0.5) >= 0.95
         assert 1 - 2 * binom.cdf(low + 1, count, 0.5) < 0.95
-
-
-# -- what a user is told --------------------------------------------------------------------------------------------
-
-
-def test_a_changed_device_is_noticed_until_it_was_compared(store: LatencyStore, old: ChangedDevice) -> None:
-    measure_cells(old, store, 12)
-    new = ChangedDevice(NEW, runtime="formula 2", factor=2)
-    assert changed_since(store, old.identity, OLD) is None
-    note = changed_since(store, new.identity, NEW)
-    assert note is not None
-    assert "runtime formula 1 → formula 2, system kernel 6.1 → kernel 6.2" in note
-    assert f"{len(set(cells(12)))} earlier figures are not used" in note
-    measure_cells(new, store, 1)
-    assert changed_since(store, new.identity, NEW) is not None
-    assert not linked(store, old, new)
-    assert changed_since(store, new.identity, NEW) is None
-
-
-def test_a_second_unit_is_no_change_once_it_has_figures(store: LatencyStore, old: ChangedDevice) -> None:
-    measure_cells(old, store, 12)
-    other = ChangedDevice(replace(OLD, unit="b"))
-    assert "another unit" in str(changed_since(store, other.identity, other.epoch))
-    measure_cells(other, store, 1)
-    assert changed_since(store, other.identity, other.epoch) is None
-
-
-def test_another_device_and_imported_figures_are_no_change(store: LatencyStore, old: ChangedDevice) -> None:
-    keys = measure_cells(old, store, 12)
-    assert changed_since(store, replace(old.identity, hardware="i7"), NEW) is None
-    with LatencyStore(":memory:") as other:
-        imported = replace(store.find(keys[0], old.identity)[0], source="other.parquet")
-        other.add(panel_model(store, keys[0]), imported)
-        assert changed_since(other, old.identity, NEW) is None
 
 
 # -- a real device --------------------------------------------------------------------------------------------------

@@ -10,25 +10,15 @@ import pytest
 from leti_opt import DeviceLatencyObjective, LatencyStore
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.open_device import open_device
-from leti_opt.errors import (
-    DeviceError,
-    InfeasibleError,
-    InvalidDeviceUriError,
-    InvalidInputError,
-)
+from leti_opt.errors import DeviceError, InfeasibleError, InvalidDeviceUriError, InvalidInputError
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.objective.answers import Question
-from leti_opt.objective.latency import cell_question
 from leti_opt.objective.panel import PANEL_SIZE
 from leti_opt.objective.pooled import PooledService
+from leti_opt.objective.questions import cell_question
 from leti_opt.search.architecture_search import ArchitectureSearch, SearchSettings
 from tests.objective.changed_device import NETWORK, PROTOCOL, cells, measure_cells
 from tests.objective.units import MANY, A, B, C, Unit, ask, gone, service
-
-
-@pytest.fixture
-def store() -> LatencyStore:
-    return LatencyStore(":memory:")
 
 
 def test_twins_share_the_work_once_twenty_networks_show_that_they_agree(store: LatencyStore) -> None:

@@ -18,26 +18,17 @@ from leti_opt.device import resource_lock
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity, Session
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.pool import PoolPatience
-from leti_opt.errors import (
-    DeviceError,
-    NotFoundError,
-    StatisticUnavailableError,
-)
+from leti_opt.errors import DeviceError, NotFoundError, StatisticUnavailableError
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.objective.answers import Answer, Question
 from leti_opt.objective.canary import CanarySettings
-from leti_opt.objective.latency import cell_question
 from leti_opt.objective.pooled import PooledService
+from leti_opt.objective.questions import cell_question
 from leti_opt.search.architecture_search import ArchitectureSearch, SearchSettings
-from tests.device.test_pool import until
+from tests.device.bench import until
 from tests.objective.changed_device import NETWORK, PROTOCOL, cells, measure_cells
 from tests.objective.pacing_device import PacingDevice, watched
 from tests.objective.units import MANY, QUICK, A, B, C, Unit, ask, gone, service
-
-
-@pytest.fixture
-def store() -> LatencyStore:
-    return LatencyStore(":memory:")
 
 
 class Gated(Unit):

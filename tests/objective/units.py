@@ -9,8 +9,8 @@ from leti_opt.device.device import DeviceEpoch
 from leti_opt.device.pool import PoolPatience
 from leti_opt.errors import DeviceError
 from leti_opt.objective.answers import Answer
-from leti_opt.objective.latency import cell_question
 from leti_opt.objective.pooled import PooledService
+from leti_opt.objective.questions import cell_question
 from tests.objective.changed_device import NETWORK, PROTOCOL, ChangedDevice, cells
 
 A, B, C = (DeviceEpoch("build 1", unit=unit) for unit in ("a", "b", "c"))

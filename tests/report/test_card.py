@@ -20,8 +20,8 @@ from leti_opt.device.run_batch import RunBatch
 from leti_opt.errors import InvalidInputError, NotFoundError
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.tflite_writer import write_tflite
-from leti_opt.objective.latency import cell_question
 from leti_opt.objective.measuring import MeasuringService
+from leti_opt.objective.questions import cell_question
 from leti_opt.report.card import HEADER, TABLE, pack, read_card
 from leti_opt.report.card_export import write_card
 from leti_opt.report.reproduction import rebuild

@@ -9,7 +9,8 @@ import pytest
 
 from leti_opt.architecture import Architecture
 from leti_opt.device.protocol import MeasurementProtocol
-from leti_opt.objective.latency import DeviceLatencyObjective, cell_question
+from leti_opt.objective.latency import DeviceLatencyObjective
+from leti_opt.objective.questions import cell_question
 from leti_opt.report.machine import describe_machine
 from leti_opt.report.progress import SearchProgress
 from leti_opt.report.trust import TrustCheck, check_trust

@@ -32,6 +32,7 @@ ONE_CELL = [
 ]
 
 ALL = ORDINARY + ONE_CELL
+CELL = Architecture.parse("0-1,0-2,1-3,2-3,3-4:conv3x3-bn-relu,maxpool3x3,conv1x1-bn-relu")
 
 
 def name_of(definition: SpaceDefinition) -> str:
@@ -56,3 +57,9 @@ def relabelled(cell: Architecture, random_state: np.random.RandomState) -> Archi
         order.append(ready[random_state.randint(len(ready))])
         remaining.remove(order[-1])
     return Architecture(cell.adjacency[np.ix_(order, order)], [cell.operations[v] for v in order], cell.labels)
+
+
+def space(definition: SpaceDefinition = NAS_BENCH_101, seed: int = 12) -> ArchitectureSpace:
+    made = ArchitectureSpace(definition)
+    made.random_state.seed(seed)
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
 from leti_opt.device.device import DeviceEpoch, DeviceIdentity, Origin
@@ -9,7 +10,7 @@ from leti_opt.device.measurement import Measurement, Metric
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.run_batch import RunBatch
 from leti_opt.network.layer_graph import Layer, LayerGraph, LayerKind
-from leti_opt.store import CellAlias
+from leti_opt.store import CellAlias, LatencyStore
 
 DEVICE = DeviceIdentity(
     "host-cpu", "Xeon", "litert 2.3", "worker", "xnnpack", (("precision", "full"), ("threads", "2"))
@@ -71,3 +72,16 @@ def measurement(
         tool="0.1.0",
         commit="0123456789ab",
     )
+
+
+def child_that_adds(store: LatencyStore, number: int) -> int:
+    """Fork a child that adds a measurement by the store it inherits; its process id."""
+    child = os.fork()
+    if child == 0:
+        try:
+            store.add(model(number), measurement(number))
+            store.close()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return child

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 
 from leti_opt.errors import StoreError
 from leti_opt.store import LatencyStore, measurement_rows
-from tests.store.samples import DEVICE, EPOCH, alias, measurement, model
+from tests.store.samples import DEVICE, EPOCH, alias, child_that_adds, measurement, model
 
 
 @pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
@@ -83,14 +83,7 @@ def test_two_stores_in_memory_are_two() -> None:
 def test_a_forked_child_and_its_parent_write_on(tmp_path: Path) -> None:
     store = LatencyStore(tmp_path / "latency.db")
     store.add(model(0), measurement(0))
-    child = os.fork()
-    if child == 0:
-        try:
-            store.add(model(1), measurement(1))
-            store.close()
-            os._exit(0)
-        finally:
-            os._exit(1)
+    child = child_that_adds(store, 1)
     store.add(model(2), measurement(2))
     store.close()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

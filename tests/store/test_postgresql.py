@@ -30,7 +30,7 @@ from leti_opt.store import LatencyStore, migrate, opening, postgresql, schema
 from leti_opt.store.postgresql_url import parse
 from tests.store.make_version_file import fill
 from tests.store.postgresql import PASSWORD, PostgresqlServer
-from tests.store.samples import DEVICE, measurement, model
+from tests.store.samples import DEVICE, child_that_adds, measurement, model
 from tests.store.test_claims import claimed_at_once
 from tests.store.test_processes import ROOT, WRITER, release, start
 
@@ -284,14 +284,7 @@ def test_a_forked_child_and_its_parent_write_on_over_connections_of_their_own(
     store: LatencyStore, postgresql_server: PostgresqlServer
 ) -> None:
     store.add(model(0), measurement(0))
-    child = os.fork()
-    if child == 0:
-        try:
-            store.add(model(1), measurement(1))
-            store.close()
-            os._exit(0)
-        finally:
-            os._exit(1)
+    child = child_that_adds(store, 1)
     store.add(model(2), measurement(2))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert [store.find(f"key-{n}", DEVICE) for n in range(3)] == [[measurement(n)] for n in range(3)]

@@ -8,17 +8,18 @@ that the phone refused.
 from __future__ import annotations
 
 import os
-import re
 import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from leti_opt.device.android.adb_errors import ADVICE, of_refusal, refused_file
+from leti_opt.device.android.adb_list import ListedPhone, parse_list
 from leti_opt.device.android.adb_wire import AdbRefusalError, Wire
 from leti_opt.errors import AttemptError, DeviceError, PhoneError, PhoneGoneError
 
@@ -29,18 +30,6 @@ _ECHO_S = 5.0
 _CHUNK = 64 * 1024
 _STDOUT, _STDERR, _EXIT = 1, 2, 3
 _THIS_HOST = ("127.0.0.1", "localhost", "::1")
-
-_ADVICE = {
-    "unauthorized": (
-        "unlock the phone and accept this computer ('Allow USB debugging'); if no question appears, switch USB "
-        "debugging off and on again"
-    ),
-    "permissions": (
-        "this user may not open the USB device: add the udev rules for Android (package "
-        "android-sdk-platform-tools-common) and put the user into the group plugdev, then plug the phone in again"
-    ),
-    "gone": "check cable, hub and that the phone is on, then see: leti-opt devices list",
-}
 
 
 @dataclass(frozen=True)
@@ -55,21 +44,6 @@ class ShellResult:
     exit_code: int
     stdout: str
     stderr: str
-
-
-@dataclass(frozen=True)
-class ListedPhone:
-    """One phone as the server lists it.
-
-    Args:
-        address: serial, or ``host:port``.
-        state: ``device``, ``offline``, ``unauthorized``, ``no permissions``, ``recovery`` …
-        details: what else the server says, such as ``model``.
-    """
-
-    address: str
-    state: str
-    details: Mapping[str, str] = field(default_factory=dict)
 
 
 class AdbServer:
@@ -136,9 +110,9 @@ class AdbServer:
             time.sleep(0.05)
             state = self.state(address)
         if state == "unauthorized":
-            raise PhoneError(address, step, "it has not authorized this computer", _ADVICE["unauthorized"])
+            raise PhoneError(address, step, "it has not authorized this computer", ADVICE["unauthorized"])
         if state != "device":
-            raise PhoneGoneError(address, step, f"adb says: {answer or state or 'nothing'}", _ADVICE["gone"])
+            raise PhoneGoneError(address, step, f"adb says: {answer or state or 'nothing'}", ADVICE["gone"])
         self._echo(address, step)
 
     def _asked_to_connect(self, address: str, step: str) -> str:
@@ -146,12 +120,12 @@ class AdbServer:
             return self._query(f"host:connect:{address}", self.connect_s).strip()
         except TimeoutError as error:
             raise PhoneGoneError(
-                address, step, f"it takes the connection, and says nothing for {self.connect_s:.0f} s", _ADVICE["gone"]
+                address, step, f"it takes the connection, and says nothing for {self.connect_s:.0f} s", ADVICE["gone"]
             ) from error
         except AdbRefusalError as error:
-            raise PhoneGoneError(address, step, f"adb says: {error}", _ADVICE["gone"]) from error
+            raise PhoneGoneError(address, step, f"adb says: {error}", ADVICE["gone"]) from error
         except (EOFError, ConnectionError) as error:
-            raise PhoneGoneError(address, step, "adb's server ended meanwhile", _ADVICE["gone"]) from error
+            raise PhoneGoneError(address, step, "adb's server ended meanwhile", ADVICE["gone"]) from error
 
     def disconnect(self, address: str) -> None:
         """Forget a phone at ``host:port``; nothing happens if it is not known."""
@@ -225,7 +199,7 @@ class AdbServer:
                     return bytes(content)
                 data = wire.read(length)
                 if name == b"FAIL":
-                    raise _refused(address, step, remote, data)
+                    raise refused_file(address, step, remote, data)
                 content += data
 
     def _query(self, service: str, deadline_s: float | None = None) -> str:
@@ -295,12 +269,12 @@ class AdbServer:
         try:
             yield
         except AdbRefusalError as error:
-            raise _of_refusal(address, step, str(error)) from error
+            raise of_refusal(address, step, str(error)) from error
         except TimeoutError as error:
             self._echo(address, step)
             raise AttemptError(f"{address}: {step} took longer than {deadline_s:.0f} s") from error
         except (EOFError, ConnectionError) as error:
-            raise PhoneGoneError(address, step, "the connection broke off", _ADVICE["gone"]) from error
+            raise PhoneGoneError(address, step, "the connection broke off", ADVICE["gone"]) from error
 
     def _echo(self, address: str, step: str) -> None:
         """Find out whether a phone answers at all."""
@@ -308,41 +282,12 @@ class AdbServer:
             with self._service(address, "shell,v2,raw:echo here", _ECHO_S) as wire:
                 wire.read(5)
         except AdbRefusalError as error:
-            raise _of_refusal(address, step, str(error)) from error
+            raise of_refusal(address, step, str(error)) from error
         except DeviceError:
             raise
         except (OSError, EOFError) as error:
             self.listed()  # a server that says nothing is another fault
-            raise PhoneGoneError(address, step, "it is listed, but does not answer", _ADVICE["gone"]) from error
-
-
-def parse_list(text: str) -> list[ListedPhone]:
-    """Read the server's list of phones.
-
-    >>> parse_list("R58M123  unauthorized usb:1-2 transport_id:3")[0].state
-    'unauthorized'
-    >>> parse_list("0123  no permissions (missing udev rules?); see [http://…] usb:1-4")[0].state
-    'no permissions'
-    """
-    found = []
-    for line in text.splitlines():
-        address, _, rest = line.strip().partition("\t" if "\t" in line else " ")
-        rest = rest.strip()
-        if not address or not rest:
-            continue
-        state = "no permissions" if rest.startswith("no permissions") else rest.split()[0]
-        details = dict(re.findall(r"\b(product|model|device|transport_id|usb):(\S+)", rest))
-        found.append(ListedPhone(address, state, details))
-    return found
-
-
-def _of_refusal(address: str, step: str, said: str) -> PhoneError:
-    said = " ".join(said.split())
-    if "unauthorized" in said:
-        return PhoneError(address, step, "it has not authorized this computer", _ADVICE["unauthorized"])
-    if "permission" in said:
-        return PhoneError(address, step, said, _ADVICE["permissions"])
-    return PhoneGoneError(address, step, f"adb says: {said}", _ADVICE["gone"])
+            raise PhoneGoneError(address, step, "it is listed, but does not answer", ADVICE["gone"]) from error
 
 
 def _request(name: bytes, content: bytes) -> bytes:
@@ -352,22 +297,4 @@ def _request(name: bytes, content: bytes) -> bytes:
 def _take_okay(wire: Wire, address: str, step: str, remote: str) -> None:
     name, length = struct.unpack("<4sI", wire.read(8))
     if name != b"OKAY":
-        raise _refused(address, step, remote, wire.read(length))
-
-
-def _refused(address: str, step: str, remote: str, reason: bytes) -> PhoneError:
-    text = reason.decode("utf-8", errors="replace")
-    return PhoneError(address, step, f"the phone refuses {remote}: {text}", advice_on(text))
-
-
-def advice_on(reason: str) -> str:
-    """What to do about a reason for which a phone refuses a file or a command."""
-    for word, advice in (
-        ("No space left", "free some storage on the phone, then start again"),
-        ("Read-only", "its storage is read-only: restart the phone; if that does not help, it is damaged or locked"),
-        ("Permission denied", "the shell may not write there: restart the phone, and check what locks it down"),
-        ("No such file", "see what removed it, and start again"),
-    ):
-        if word in reason:
-            return advice
-    return "try the same by hand with: adb shell"
+        raise refused_file(address, step, remote, wire.read(length))

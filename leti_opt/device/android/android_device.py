@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -21,11 +20,13 @@ from leti_opt.device.android.health import Guard, GuardSettings, PhoneState
 from leti_opt.device.android.identity import PhoneFacts, phone_epoch, phone_identity, read_facts
 from leti_opt.device.android.layouts import Layout, known_layout
 from leti_opt.device.android.model_files import ModelFiles
-from leti_opt.device.android.phone import Patience, Phone
+from leti_opt.device.android.phone import Phone
+from leti_opt.device.android.phone_connection import Patience
+from leti_opt.device.android.phone_options import DEFAULT_DEADLINE_S, GUARD_OPTIONS, check
 from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity, Session
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.use import COOLING, FAILING, INITIALIZATION, TRANSFER, DeviceUse
-from leti_opt.errors import DeviceError, InvalidDeviceUriError, PhoneError, did_you_mean
+from leti_opt.errors import DeviceError, PhoneError
 from leti_opt.network.weights_block import open_block
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ Result = TypeVar("Result")
 
 _LOGGER = logging.getLogger("leti_opt")
 
-UNITS = ("cpu", "gpu", "npu")
-BACKENDS = ("cl", "gl")
-LAYOUTS = ("auto", "resident", "file")
-DEFAULT_DEADLINE_S = 600.0
 _HELP_S = 20.0
 _MOMENTS_S = 5.0
 
@@ -96,7 +93,7 @@ class AndroidDevice(Device):
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
-        _check(address, unit, threads, delegate, precision_loss, accelerator, layout, deadline_s)
+        check(address, unit, threads, delegate, precision_loss, accelerator, layout, deadline_s)
         self.address, self.unit = address, cast(Unit, unit)
         backend = (delegate or "cl") if unit == "gpu" else ""
         self.options = RunOptions(
@@ -330,44 +327,3 @@ class AndroidDevice(Device):
             return self.phone.recovering(step, action)
         finally:
             self.use.add(FAILING, self.phone.lost_s - lost_s)
-
-
-GUARD_OPTIONS = ("max_battery_c", "max_thermal_status", "min_battery_percent", "longest_wait_s")
-
-
-def split_address(text: str) -> tuple[str, str]:
-    """Address and unit of ``SERIAL/unit``; the CPU where no unit is named.
-
-    >>> split_address("192.168.1.5:5555/gpu")
-    ('192.168.1.5:5555', 'gpu')
-    """
-    address, slash, unit = text.rpartition("/")
-    return (address, unit) if slash else (unit, "cpu")
-
-
-def _check(
-    address: str,
-    unit: str,
-    threads: int,
-    delegate: str | None,
-    precision_loss: bool,
-    accelerator: str,
-    layout: str,
-    deadline_s: float,
-) -> None:
-    if not address or any(character.isspace() for character in address):
-        raise InvalidDeviceUriError(f"{address!r} is no phone; write android:SERIAL/cpu, see: leti-opt devices list")
-    if unit not in UNITS:
-        raise InvalidDeviceUriError(f"unknown unit {unit!r} of the phone {address}; {did_you_mean(unit, UNITS)}")
-    if threads < 1:
-        raise InvalidDeviceUriError(f"threads must be 1 or more, not {threads}")
-    if delegate is not None and (unit != "gpu" or delegate not in BACKENDS):
-        raise InvalidDeviceUriError(f"delegate={delegate} does not go with {unit}; a gpu takes {' or '.join(BACKENDS)}")
-    if precision_loss and unit == "cpu":
-        raise InvalidDeviceUriError("precision_loss=yes is for gpu and npu; a cpu calculates in full precision")
-    if accelerator and unit != "npu":
-        raise InvalidDeviceUriError(f"accelerator={accelerator} is for npu, not {unit}")
-    if layout not in LAYOUTS:
-        raise InvalidDeviceUriError(f"unknown layout {layout!r}; {did_you_mean(layout, LAYOUTS)}")
-    if not (math.isfinite(deadline_s) and deadline_s > 0):
-        raise InvalidDeviceUriError(f"deadline_s must be a number of seconds above 0, not {deadline_s}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leti_opt.device.android.phone import BOOT_ID
+from leti_opt.device.android.phone_connection import BOOT_ID
 from leti_opt.device.android.phone_state import STATE_COMMAND, PhoneState, parse_whole_state
 
 _BOOT = "boot "

@@ -5,9 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from leti_opt.device.android.adb import AdbServer, ListedPhone
+from leti_opt.device.android.adb import AdbServer
+from leti_opt.device.android.adb_list import ListedPhone
 from leti_opt.device.android.identity import phone_facts
-from leti_opt.device.android.phone import Patience, Phone
+from leti_opt.device.android.phone import Phone
+from leti_opt.device.android.phone_connection import Patience
 from leti_opt.device.android.phone_state import parse_state
 from leti_opt.errors import AttemptError, PhoneError
 

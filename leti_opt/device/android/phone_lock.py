@@ -20,7 +20,7 @@ from leti_opt.errors import PhoneError
 
 if TYPE_CHECKING:
     from leti_opt.device.android.adb import ShellResult
-    from leti_opt.device.android.phone import Phone
+    from leti_opt.device.android.phone_connection import PhoneConnection
 
 _STEP = "taking the phone's lock"
 _LEASE_S = 120.0
@@ -94,7 +94,9 @@ class PhoneLock:
         waited_s: seconds in which another host held it.
     """
 
-    def __init__(self, phone: Phone, path: str, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self, phone: PhoneConnection, path: str, clock: Callable[[], float], sleep: Callable[[float], None]
+    ) -> None:
         self._phone, self._path = phone, path
         self._clock, self._sleep = clock, sleep
         self._host = pseudonym(platform.node())

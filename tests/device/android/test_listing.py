@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from leti_opt.cli.main import app
-from leti_opt.device.android.adb import AdbServer, ListedPhone
+from leti_opt.device.android.adb import AdbServer
+from leti_opt.device.android.adb_list import ListedPhone
 from leti_opt.device.android.listing import PhoneRow, list_phones
 from leti_opt.errors import DeviceError
 from tests.device.android.scripted_adb import scripted_adb

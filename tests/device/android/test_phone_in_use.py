@@ -23,8 +23,8 @@ from leti_opt.device.resource_lock import hold
 from leti_opt.errors import AttemptError, InvalidProtocolError, PhoneError, PhoneGoneError
 from leti_opt.objective.answers import Source
 from leti_opt.objective.canary import CanarySettings, canary_model
-from leti_opt.objective.latency import cell_question
 from leti_opt.objective.panel import changed_since
+from leti_opt.objective.questions import cell_question
 from tests.loopback_phone.adb_server import PrivateAdbServer
 from tests.loopback_phone.fixtures import MakeDevice, MakePhone
 from tests.loopback_phone.phone import LoopbackPhone

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from leti_opt.device.android import android_device
+from leti_opt.device.android import android_device, phone_options
 from leti_opt.device.android.adb import AdbServer, ShellResult
 from leti_opt.device.android.benchmark_failures import check_delegation, check_failure
 from leti_opt.device.android.benchmark_model import Binary, RunOptions, check_options
@@ -20,7 +20,8 @@ from leti_opt.device.android.cores import CoreGroup, affinity_mask
 from leti_opt.device.android.elf import check_elf
 from leti_opt.device.android.health import Guard, GuardSettings, unfit
 from leti_opt.device.android.listing import list_phones
-from leti_opt.device.android.phone import REMOTE, Patience, Phone
+from leti_opt.device.android.phone import REMOTE, Phone
+from leti_opt.device.android.phone_connection import Patience
 from leti_opt.device.android.phone_lock import PhoneLock
 from leti_opt.device.android.phone_state import PhoneState
 from leti_opt.errors import LetiError, PhoneGoneError
@@ -229,7 +230,7 @@ def test_every_message_here_is_on_the_page(said: dict[str, str]) -> None:
 def test_the_limits_of_a_phones_state_are_those_of_the_code() -> None:
     usual = GuardSettings()
     assert {row[0].strip("`"): float(row[1]) for row in table("option of the URI")} == {
-        name: getattr(usual, name) for name in android_device.GUARD_OPTIONS
+        name: getattr(usual, name) for name in phone_options.GUARD_OPTIONS
     }
 
 

@@ -20,11 +20,11 @@ from leti_opt.device.pool import PoolPatience
 from leti_opt.device.use import FAILING, INITIALIZATION, TIMED_RUNS
 from leti_opt.errors import DeviceError
 from leti_opt.objective.canary import CanarySettings
-from leti_opt.objective.latency import cell_question
 from leti_opt.objective.panel import PANEL_SIZE
 from leti_opt.objective.pooled import PooledService
+from leti_opt.objective.questions import cell_question
 from leti_opt.search_space.enumeration import enumerate_architectures
-from tests.device.test_pool import until
+from tests.device.bench import until
 from tests.loopback_phone.adb_server import PrivateAdbServer
 from tests.loopback_phone.fixtures import QUICK, MakeDevice, MakePhone
 from tests.loopback_phone.phone import LoopbackPhone
