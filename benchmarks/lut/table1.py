@@ -10,12 +10,11 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.lut.page import PAGE, put_into_page
 from benchmarks.result_table import RESULTS, write_result
 from leti_opt.campaign.lut_result import LutResult
 from leti_opt.campaign.lut_study import LutStep, LutStudy
@@ -25,14 +24,13 @@ from leti_opt.report.lut_table import HEADINGS, NOTE, costly_lines, markdown_tab
 from leti_opt.report.lut_waterfall import waterfall_figure
 from leti_opt.report.machine import describe_machine
 
-DOCS = Path(__file__).parents[2] / "docs"
-PAGE = DOCS / "lut.md"
-PICTURE = DOCS / "images" / "lut_waterfall.png"
+PICTURE = PAGE.parent / "images" / "lut_waterfall.png"
 CELL = "0-1,0-2,0-4,1-2,1-4,2-3,2-4,3-4:conv3x3-bn-relu,conv1x1-bn-relu,maxpool3x3"
 MODELS = ("resnet50", "nasnetmobile", "mobilenetv2", "mobilenetv3small", "efficientnetb0", "resnet50v2", CELL)
 CELL_FILTERS = 64
 NAMES = {CELL: f"stacked NAS-Bench-101 cell, {CELL_FILTERS} filters"}
 COSTLIEST = 5
+_WRITER = "benchmarks.lut.table1"
 
 
 def main() -> None:
@@ -76,12 +74,12 @@ def write_tables(result: LutResult, remark: str | None = None) -> None:
         f"{machine.processor}, {machine.system}, {machine.runtime}, {result.device}; {when}; `{command}`",
         *(["", remark] if remark else []),
     ]
-    _put_into_page("table", [*markdown_table(HEADINGS, rows), "", NOTE, "", *origin])
-    _put_into_page("errors", markdown_table(["pieces", "median error", "largest", "of"], errors))
+    put_into_page("table", [*markdown_table(HEADINGS, rows), "", NOTE, "", *origin], _WRITER)
+    put_into_page("errors", markdown_table(["pieces", "median error", "largest", "of"], errors), _WRITER)
     costly = [
         line for model in result.models[:2] for line in [f"{model.name}:", *costly_lines(model, "layer", COSTLIEST)]
     ]
-    _put_into_page("costly", ["```", *costly, "```"])
+    put_into_page("costly", ["```", *costly, "```"], _WRITER)
 
 
 def _errors_row(result: LutResult, place: int) -> list[str]:
@@ -112,16 +110,6 @@ def _as_data(result: LutResult) -> dict[str, Any]:
         for model in result.models
     ]
     return {"device": result.device, "uri": result.uri, "origin": result.origin, "models": models}
-
-
-def _put_into_page(part: str, lines: Sequence[str]) -> None:
-    """Replace what stands between two marks of the page."""
-    begin, end = f"<!-- {part}: written by benchmarks.lut.table1 -->", f"<!-- end of {part} -->"
-    head, found, rest = PAGE.read_text().partition(begin)
-    _, closed, tail = rest.partition(end)
-    if not (found and closed):
-        sys.exit(f"{PAGE} has no part {part!r} between {begin} and {end}; put the two marks there")
-    PAGE.write_text("\n".join([head + begin, *lines, end + tail]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Predictors on published latencies of NAS-Bench-201: 900 training cells of different classes, all others to be judged.
 
     python -m benchmarks.predictors.public_columns [--data DIR] [--columns NAME ...] [--splits 10]
+    python -m benchmarks.predictors.public_columns --all-columns --splits 2
 
 Each split learns from one cell of each of 900 classes and is judged by all cells of the other classes. Beside the
 package's predictors run the plain baselines, on the same splits.
@@ -72,9 +73,9 @@ class Found:
         return [
             self.column,
             self.predictor,
-            _with_interval(self.within(0.01)),
-            _with_interval(self.within(0.05)),
-            _with_interval(self.within(0.1)),
+            with_interval(self.within(0.01)),
+            with_interval(self.within(0.05)),
+            with_interval(self.within(0.1)),
             f"{self.mean(lambda metrics: metrics.mean_absolute_percentage_error).mean:.2f}",
             f"{self.mean(lambda metrics: metrics.root_mean_squared_error_ms).mean:.3f}",
             f"{self.mean(lambda metrics: metrics.spearman).mean:.3f}",
@@ -92,7 +93,13 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--size", type=int, default=900, help="training cells")
     parser.add_argument("--workers", type=int, default=1, help="processes; processor times are those of one")
+    parser.add_argument("--all-columns", action="store_true", help="our predictor alone, on every column of the file")
     arguments = parser.parse_args()
+    if arguments.all_columns:
+        from benchmarks.predictors.all_columns import judge_all
+
+        judge_all(arguments.data, arguments.splits, arguments.workers)
+        return
     data = load_columns(arguments.data)
     data.cells.table()
     splits = [split_by_class(data.classes, arguments.size, seed) for seed in range(arguments.splits)]
@@ -172,7 +179,8 @@ def notes(size: int, splits: int) -> list[str]:
     ]
 
 
-def _with_interval(found: MeanInterval) -> str:
+def with_interval(found: MeanInterval) -> str:
+    """A mean, with half its interval where there is one."""
     return f"{found.mean:.1f}" + (f" ± {found.half_width:.1f}" if np.isfinite(found.half_width) else "")
 
 

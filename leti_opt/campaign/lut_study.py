@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-
-import numpy as np
 
 from leti_opt.campaign.lut_result import (
     DirectFigure,
@@ -20,38 +18,18 @@ from leti_opt.campaign.lut_result import (
     residual_case,
     residual_figure,
 )
+from leti_opt.campaign.lut_service import study_service, table_origin
+from leti_opt.campaign.lut_work import LutStep as LutStep
 from leti_opt.campaign.lut_work import LutWork
 from leti_opt.device.device import Device
-from leti_opt.device.open_device import open_device
-from leti_opt.device.protocol import MeasurementProtocol, check_protocol
+from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.errors import InvalidInputError
-from leti_opt.network.tflite_converter import converter_version
 from leti_opt.objective.canary import CanarySettings
-from leti_opt.objective.measuring import MeasuringService
-from leti_opt.predictor.lut import LatencyTable, TableOrigin
+from leti_opt.predictor.lut import LatencyTable
 from leti_opt.predictor.lut_pieces import GRANULARITIES, Cuttable, Cutting, Granularity, cutting_of
 from leti_opt.predictor.lut_residual import Residual, ResidualCase, fit_residual
 from leti_opt.predictor.lut_sum import PieceSum, TableEntry, add_up
 from leti_opt.store.latency_store import LatencyStore
-
-
-@dataclass(frozen=True)
-class LutStep:
-    """One piece or network of a study is done.
-
-    Args:
-        done: how many are.
-        total: of how many, equal ones counted once.
-        name: of this one.
-        source: ``device``, ``store``, ``memory``; ``forecast`` for a piece without operators.
-        latency_ms: its figure, where it has one.
-    """
-
-    done: int
-    total: int
-    name: str
-    source: str
-    latency_ms: float | None
 
 
 @dataclass(frozen=True)
@@ -73,11 +51,6 @@ class LutPlan:
     stored: int
     to_measure: int
     refused: Mapping[str, str]
-
-
-def study_protocol(device: Device, min_runs: int | None = None) -> MeasurementProtocol:
-    """The device's number of runs, or another; several timed as one for short pieces where the device can do so."""
-    return MeasurementProtocol(min_runs=min_runs, runs_per_sample=None if device.reveals_runs else 1)
 
 
 class LutStudy:
@@ -132,16 +105,8 @@ class LutStudy:
         self.precision = precision
         self.networks = [Cuttable(model, name, precision) for name, model in models.items()]
         self._seed = seed
-        opened = open_device(device) if isinstance(device, str) else device
-        if not opened.needs_file:
-            raise InvalidInputError(
-                f"{opened.uri} runs no files, its answers are from elsewhere, so it cannot measure single layers; "
-                "study on a device that measures, for instance host-cpu"
-            )
-        protocol = protocol or study_protocol(opened)
-        check_protocol(opened, protocol)
-        self.store = store if isinstance(store, LatencyStore) else LatencyStore(store)
-        self.service = MeasuringService(opened, self.store, protocol, canary=canary)
+        self.service = study_service(device, store, protocol, canary)
+        self.store = self.service.store
         self._cuttings: tuple[Cutting, ...] = tuple(dict.fromkeys(wanted.values()))
         self._work = LutWork(self.networks, self._cuttings, self.service)
 
@@ -184,11 +149,7 @@ class LutStudy:
         Raises:
             as :meth:`plan`.
         """
-        missing = [job for job in self._work.jobs.values() if self._work.known(job) is None]
-        for done, job in enumerate(missing, start=1):
-            self._work.convert(job)
-            if on_step is not None:
-                on_step(LutStep(done, len(missing), job.model.name, "converted", None))
+        self._work.convert_all(on_step)
 
     def run(self, on_step: Callable[[LutStep], None] | None = None, retry_unstable: bool = False) -> LutResult:
         """Measure what the store lacks, in a shuffled order, and say what came of it.
@@ -202,16 +163,7 @@ class LutStudy:
             StoreError: the store cannot be written.
             InvalidModelError: a network cannot be converted.
         """
-        jobs = self._work.jobs
-        order = np.random.default_rng(self._seed).permutation(len(jobs))
-        keys = sorted(jobs)
-        for done, place in enumerate(order, start=1):
-            job = jobs[keys[place]]
-            answer = self._work.measure(job, retry_unstable)
-            if on_step is not None:
-                figure = None if answer.measurement is None else answer.measurement.latency_ms()
-                on_step(LutStep(done, len(jobs), job.model.name, answer.source, figure))
-        self.service.settle()
+        self._work.measure_all(self._seed, on_step, retry_unstable)
         return self.result()
 
     def result(self) -> LutResult:
@@ -259,7 +211,7 @@ class LutStudy:
         keys = dict.fromkeys(piece.key for piece in self._work.pieces(cutting) if not piece.refusal)
         residual = self._residual(every) if granularity == "residual" else None
         chosen: Granularity = next(each for each in GRANULARITIES if each == granularity)
-        return LatencyTable([every[key] for key in keys], chosen, self.precision, self._origin(), residual)
+        return LatencyTable([every[key] for key in keys], chosen, self.precision, table_origin(self.service), residual)
 
     def _residual(self, entries: Mapping[str, TableEntry]) -> Residual:
         directs = {network.name: direct_of(self._work.answer(network.whole)) for network in self.networks}
@@ -293,15 +245,3 @@ class LutStudy:
         if granularity != "residual":
             return figure
         return residual_figure(figure, cases.get(name), list(cases.values()))
-
-    def _origin(self) -> TableOrigin:
-        identity, epoch = self.service.identity, self.service.epoch
-        return TableOrigin(
-            device=identity.name,
-            device_digest=identity.digest,
-            identity={name: str(value) for name, value in asdict(identity).items()},
-            epoch=asdict(epoch),
-            protocol=asdict(self.service.protocol) | {"min_runs": self.service.protocol.runs_on(self.service.device)},
-            converter=converter_version(),
-            measured=identity.origin,
-        )

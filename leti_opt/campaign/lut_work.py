@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
 
 from leti_opt.campaign.lut_result import NO_OPERATORS, entry_of
 from leti_opt.device.model import MeasurableModel
@@ -12,8 +15,40 @@ from leti_opt.errors import InvalidModelError, NotFoundError
 from leti_opt.network.tflite_cuts import cut_operators
 from leti_opt.objective.answers import Answer, Question, Source
 from leti_opt.objective.measuring import MeasuringService
-from leti_opt.predictor.lut_pieces import Cuttable, Cutting, Piece
+from leti_opt.predictor.lut_pieces import Cutting, Piece, Pieces
 from leti_opt.predictor.lut_sum import TableEntry
+
+
+class CutNetwork(Protocol):
+    """What a study measures: a network with its pieces, or the pieces of many networks, which are no network."""
+
+    name: str
+
+    @property
+    def whole(self) -> MeasurableModel | None:
+        """The whole network, where it is measured too."""
+
+    def pieces(self, cutting: Cutting) -> Pieces:
+        """Layers or kernels."""
+
+
+@dataclass(frozen=True)
+class LutStep:
+    """One piece or network of a study is done.
+
+    Args:
+        done: how many are.
+        total: of how many, equal ones counted once.
+        name: of this one.
+        source: ``device``, ``store``, ``memory``; ``forecast`` for a piece without operators.
+        latency_ms: its figure, where it has one.
+    """
+
+    done: int
+    total: int
+    name: str
+    source: str
+    latency_ms: float | None
 
 
 @dataclass(frozen=True)
@@ -41,7 +76,7 @@ class LutWork:
         refused: why a network cannot be cut so, by its name and what it should be cut into.
     """
 
-    def __init__(self, networks: Sequence[Cuttable], cuttings: Sequence[Cutting], service: MeasuringService) -> None:
+    def __init__(self, networks: Sequence[CutNetwork], cuttings: Sequence[Cutting], service: MeasuringService) -> None:
         self.networks = networks
         self.cuttings = cuttings
         self.service = service
@@ -103,6 +138,29 @@ class LutWork:
         job.model.forget_rendered()
         return answer
 
+    def convert_all(self, on_step: Callable[[LutStep], None] | None) -> None:
+        """Make the files of all that is to be measured now."""
+        missing = [job for job in self.jobs.values() if self.known(job) is None]
+        for done, job in enumerate(missing, start=1):
+            self.convert(job)
+            if on_step is not None:
+                on_step(LutStep(done, len(missing), job.model.name, "converted", None))
+
+    def measure_all(self, seed: int, on_step: Callable[[LutStep], None] | None, retry_unstable: bool) -> None:
+        """Measure what the store lacks, in a shuffled order.
+
+        Raises:
+            as :meth:`measure`.
+        """
+        keys = sorted(self.jobs)
+        for done, place in enumerate(np.random.default_rng(seed).permutation(len(keys)), start=1):
+            job = self.jobs[keys[place]]
+            answer = self.measure(job, retry_unstable)
+            if on_step is not None:
+                figure = None if answer.measurement is None else answer.measurement.latency_ms()
+                on_step(LutStep(done, len(keys), job.model.name, answer.source, figure))
+        self.service.settle()
+
     def answer(self, model: MeasurableModel) -> Answer:
         """What was measured of a network or piece.
 
@@ -130,7 +188,9 @@ class LutWork:
         jobs: dict[str, LutJob] = {}
         for network in self.networks:
             with building_on_host():
-                jobs.setdefault(network.whole.key, LutJob(network.whole, is_piece=False))
+                whole = network.whole
+            if whole is not None:
+                jobs.setdefault(whole.key, LutJob(whole, is_piece=False))
             for cutting in self.cuttings:
                 try:
                     with building_on_host():

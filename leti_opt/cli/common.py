@@ -52,7 +52,7 @@ EXIT_INTERRUPTED = 130
 EXIT_CODES = """Exit codes: 0 done; 1 anything that is not named here; 2 wrong input; 3 the device's fault;
 4 the store's fault; 5 a network is infeasible; 6 a network is unstable (provisional figure);
 7 a network misses the limit; 8 of a network it is undecided whether it meets the limit;
-9 a campaign stopped before it was complete; 130 interrupted, everything kept."""
+9 a campaign stopped before it was complete, or a predictor before its target; 130 interrupted, everything kept."""
 
 _PRESET_NAMES = "nasbench101, nasbench201, small"  # NetworkConfig.preset's; loading it would slow --help down
 

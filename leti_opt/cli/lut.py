@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from leti_opt.cli import lut_cells
 from leti_opt.cli.common import (
     EXIT_INFEASIBLE,
     EXIT_UNSTABLE,
@@ -28,22 +28,21 @@ from leti_opt.cli.common import (
     worst_code,
 )
 from leti_opt.cli.lut_models import lut_network
+from leti_opt.cli.lut_steps import say_step
 from leti_opt.cli.pace import NewPaceOption, PaceOption, canary_of, watch_aloud
 from leti_opt.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from leti_opt.campaign.lut_result import LutResult
-    from leti_opt.campaign.lut_study import LutStep, LutStudy
-
-_EVERY = 25
+    from leti_opt.campaign.lut_study import LutStudy
 
 
 class _StudyByDefault(TyperGroup):
-    """``leti-opt lut resnet50`` is short for ``leti-opt lut study resnet50``."""
+    """``leti-opt lut resnet50`` stands for ``lut study resnet50``, ``leti-opt lut --space …`` for ``lut cells``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] != "--help":
-            args = ["study", *args]
+            args = ["cells" if {"--space", "--cells"} & {*args} else "study", *args]
         return super().parse_args(ctx, args)
 
 
@@ -51,8 +50,10 @@ app = typer.Typer(
     cls=_StudyByDefault,
     no_args_is_help=True,
     help="Networks as the sum of their layers and kernels: measure them, keep the table, predict others from it. "
-    "'leti-opt lut MODEL...' is short for 'leti-opt lut study MODEL...'.",
+    "'leti-opt lut MODEL...' is short for 'leti-opt lut study MODEL...', and with --space or --cells for "
+    "'leti-opt lut cells'.",
 )
+app.command("cells")(lut_cells.cells)
 
 
 @app.command("study")
@@ -110,7 +111,8 @@ def study(
     config = network_config(network, changes)
     if len(set(models)) < len(models):
         raise InvalidInputError("a network is named twice; name it once")
-    from leti_opt.campaign.lut_study import LutStudy, study_protocol
+    from leti_opt.campaign.lut_service import study_protocol
+    from leti_opt.campaign.lut_study import LutStudy
     from leti_opt.device.open_device import open_devices
     from leti_opt.predictor.lut_pieces import cutting_of
 
@@ -183,19 +185,8 @@ def _check_files(uris: Sequence[str], table: Path | None, picture: Path | None) 
 
 def _run(study: LutStudy, prepare: bool, retry_unstable: bool) -> LutResult:
     if prepare:
-        study.prepare(_say_step)
-    return study.run(_say_step, retry_unstable)
-
-
-def _say_step(step: LutStep) -> None:
-    """A line that changes on a terminal; elsewhere one now and then."""
-    figure = "" if step.latency_ms is None else f" {step.latency_ms:.4f} ms"
-    text = f"{step.done} of {step.total}: {step.name}{figure} ({step.source})"
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\033[K" + (text[:79] if step.done < step.total else ""))
-        sys.stderr.flush()
-    elif step.done % _EVERY == 0 or step.done == step.total:
-        typer.echo(text, err=True)
+        study.prepare(say_step)
+    return study.run(say_step, retry_unstable)
 
 
 def _print(result: LutResult) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leti_opt.cli import predictor_adapt
 from leti_opt.cli.common import (
     EXIT_INFEASIBLE,
     JsonOption,
@@ -18,21 +19,30 @@ from leti_opt.cli.common import (
     share,
 )
 from leti_opt.cli.predictor_cells import AnsweredCells, asked_cells, check_output, print_cells, write_cells
+from leti_opt.cli.predictor_curve import check_curve, print_table, show_curve
+from leti_opt.cli.predictor_files import answered_files, are_files
 from leti_opt.cli.predictor_options import (
-    KINDS,
+    LUT,
+    QUICK_KINDS,
     DataArgument,
     DataDeviceOption,
     DataStoreOption,
     Figures,
     KindOption,
+    LutTableOption,
     MeasuredNetworkOption,
     check_kind,
+    check_table,
     kind_of,
     new_predictor,
+    table_predictor,
+    table_story,
 )
 from leti_opt.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from leti_opt.predictor.predictor import LatencyPredictor
+    from leti_opt.predictor.training_data import TrainingStory
     from leti_opt.report.predictor_judgement import Judgement
 
 app = typer.Typer(
@@ -44,6 +54,9 @@ SizeOption = Annotated[
     int | None, typer.Option("--size", min=2, help="Cells to learn from in each split; four fifths if absent.")
 ]
 FileArgument = Annotated[Path, typer.Argument(help="What 'leti-opt predictor fit' wrote.")]
+
+
+app.command("adapt")(predictor_adapt.adapt)
 
 
 @app.callback()
@@ -61,38 +74,39 @@ def fit(
     network: MeasuredNetworkOption = None,
     changes: SetOption = None,
     kind: KindOption = "kernel",
+    table: LutTableOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn from measured networks, and keep what was learned in a file.
+    """Learn from measured networks, and keep what was learned in a file. A table of pieces does without networks.
 
     Example: leti-opt predictor fit phones-dataset/latencies.parquet --device laptop --out laptop.predictor
     """
     from leti_opt.predictor.story_file import save_with_story
     from leti_opt.report.predictor_table import origin_lines
 
-    check_kind(kind)
+    check_kind(kind, table)
+    check_table([kind], table)
     check_writable(output)
-    found = Figures(data, store, device, network, changes).read()
-    fitted = new_predictor(kind, found).fit(found.cells, found.latency_ms)
-    save_with_story(fitted, found.story, output)
+    fitted, story, left_out = _fitted(kind, Figures(data, store, device, network, changes), table)
+    save_with_story(fitted, story, output)
     if as_json:
         print_json(
             {
                 "file": str(output),
                 "kind": kind,
                 "predictor": type(fitted).__name__,
-                "training": found.story,
+                "training": story,
                 "training_digest": fitted.training_digest_,
-                "network": found.network.digest,
-                "left_out": found.left_out,
+                "network": fitted.network.digest,
+                "left_out": left_out,
             }
         )
         return
-    typer.echo(f"{output}: {type(fitted).__name__} {fitted.training_digest_[:12]}, learned {found.story.statement()}")
-    if found.left_out:
-        left = ", ".join(f"{number:,} {word}" for word, number in found.left_out.items())
+    typer.echo(f"{output}: {type(fitted).__name__} {fitted.training_digest_[:12]}, learned {story.statement()}")
+    if left_out:
+        left = ", ".join(f"{number:,} {word}" for word, number in left_out.items())
         typer.echo(f"left out, since they have no latency: {left}")
-    for line in origin_lines(found.story):
+    for line in origin_lines(story):
         typer.echo(line)
 
 
@@ -105,6 +119,7 @@ def evaluate(
     network: MeasuredNetworkOption = None,
     changes: SetOption = None,
     kind: KindOption = "kernel",
+    table: LutTableOption = None,
     splits: SplitsOption = 5,
     size: SizeOption = None,
     held_out: Annotated[
@@ -115,6 +130,9 @@ def evaluate(
         Path | None,
         typer.Option("--predictor", help="Judge a predictor that was kept, by figures that it did not learn from."),
     ] = None,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="With 10, 30, 100 and so on cells to learn from, up to four fifths.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say how good a predictor is on cells that it has not seen, and how sure that is.
@@ -124,16 +142,21 @@ def evaluate(
     from leti_opt.report.predictor_table import as_json as plain
     from leti_opt.report.predictor_table import judgement_lines
 
-    check_kind(kind)
+    check_kind(kind, table)
+    check_table([kind], table)
     if held_out is not None and saved is not None:
         raise InvalidInputError("--held-out judges a predictor that is fitted first, --predictor a kept one; use one")
     figures = Figures(data, store, device, network, changes)
+    if curve:
+        check_curve(size, held_out, saved)
+        show_curve(kind, figures, splits, table, as_json)
+        return
     if saved is not None:
         found = _judged_saved(saved, figures)
     elif held_out is not None:
-        found = _judged_held_out(kind, figures, held_out)
+        found = _judged_held_out(kind, figures, held_out, table)
     else:
-        found = _judged_kinds([kind], figures, size, splits)
+        found = _judged_kinds([kind], figures, size, splits, table)
     if as_json:
         print_json(plain(found))
         return
@@ -148,7 +171,10 @@ def compare(
     device: DataDeviceOption = None,
     network: MeasuredNetworkOption = None,
     changes: SetOption = None,
-    kinds: Annotated[str, typer.Option("--kind", help="Which to compare, joined by commas.")] = ",".join(KINDS),
+    kinds: Annotated[
+        str, typer.Option("--kind", help="Which to compare, joined by commas; gcn trains for minutes a split.")
+    ] = ",".join(QUICK_KINDS),
+    table: LutTableOption = None,
     splits: SplitsOption = 5,
     size: SizeOption = None,
     as_json: JsonOption = False,
@@ -161,16 +187,19 @@ def compare(
     from leti_opt.report.predictor_table import as_json as plain
 
     chosen = [each.strip() for each in kinds.split(",")]
+    if table is not None and chosen == [*QUICK_KINDS]:
+        chosen.append(LUT)
     for each in chosen:
-        check_kind(each)
+        check_kind(each, table)
+    check_table(chosen, table)
     if len(set(chosen)) < len(chosen):
         raise InvalidInputError(f"--kind {kinds} names a kind twice; name each once")
-    found = _judged_kinds(chosen, Figures(data, store, device, network, changes), size, splits)
+    found = _judged_kinds(chosen, Figures(data, store, device, network, changes), size, splits, table)
     if as_json:
         print_json(plain(found))
         return
     typer.echo(how(found))
-    _print_table(HEADINGS, table_rows(found))
+    print_table(HEADINGS, table_rows(found))
     typer.echo("\n".join(notes(found)))
 
 
@@ -179,7 +208,8 @@ def compare(
 def predict(
     file: FileArgument,
     cells: Annotated[
-        list[str] | None, typer.Argument(help="Cells' texts, native strings, or hashes of the space.")
+        list[str] | None,
+        typer.Argument(help="Cells' texts, native strings, or hashes of the space; or else .tflite files."),
     ] = None,
     table: Annotated[
         Path | None,
@@ -216,6 +246,9 @@ def predict(
     check_output(output)
     loaded = load_predictor(file)
     story = load_story(file)
+    if are_files(cells or [], table is not None or space is not None or gpu is not None or output is not None):
+        answered_files(loaded, story, cells or [], wanted, as_json)
+        return
     surrogate = SurrogateObjective(loaded, coverage=wanted, skip_forecast=gpu)
     asked = asked_cells(cells or [], table, space)
     answered = AnsweredCells(asked.table, surrogate.evaluate_many(asked.table), story)
@@ -229,20 +262,30 @@ def predict(
         raise typer.Exit(EXIT_INFEASIBLE)
 
 
-def _judged_kinds(kinds: list[str], figures: Figures, size: int | None, splits: int) -> Judgement:
+def _fitted(kind: str, figures: Figures, table: Path | None) -> tuple[LatencyPredictor, TrainingStory, dict[str, int]]:
+    """A fitted predictor, where its figures come from, and how many networks have none; a table may do alone."""
+    if kind == LUT and table is not None and figures.file is None and figures.store is None:
+        return *table_predictor(figures.config(), table), {}
+    found = figures.read()
+    predictor = new_predictor(kind, found, table)
+    story = found.story if table is None else replace(found.story, others=(table_story(table),))
+    return predictor.fit(found.cells, found.latency_ms), story, found.left_out
+
+
+def _judged_kinds(kinds: list[str], figures: Figures, size: int | None, splits: int, table: Path | None) -> Judgement:
     from functools import partial
 
     from leti_opt.report.predictor_judgement import judged_by_splits
 
     found = figures.read()
-    return judged_by_splits({kind: partial(new_predictor, kind, found) for kind in kinds}, found, size, splits)
+    return judged_by_splits({kind: partial(new_predictor, kind, found, table) for kind in kinds}, found, size, splits)
 
 
-def _judged_held_out(kind: str, figures: Figures, held_out: Path) -> Judgement:
+def _judged_held_out(kind: str, figures: Figures, held_out: Path, table: Path | None) -> Judgement:
     from leti_opt.report.predictor_judgement import judged_by_cells
 
     found, test = figures.read(), figures.held_out(held_out)
-    fitted = new_predictor(kind, found).fit(found.cells, found.latency_ms)
+    fitted = new_predictor(kind, found, table).fit(found.cells, found.latency_ms)
     return judged_by_cells(kind, fitted, found.story, test, found)
 
 
@@ -263,12 +306,3 @@ def _judged_saved(saved: Path, figures: Figures) -> Judgement:
             "--predictor for splits of these"
         )
     return judged_by_cells(kind_of(loaded), loaded, load_story(saved), test)
-
-
-def _print_table(headings: Any, rows: Any) -> None:
-    from rich.console import Console
-
-    from leti_opt.report.tables import plain_table
-
-    width = None if sys.stdout.isatty() else 200
-    Console(highlight=False, width=width).print(plain_table(headings, rows))

@@ -57,7 +57,7 @@ class AnsweredCells:
     @property
     def learned(self) -> str:
         """What kind of figures it learned: ``measured``, ``simulated`` and the like, or ``unknown``."""
-        return "unknown" if self.story is None else self.story.origin
+        return "unknown" if self.story is None else self.story.every_origin
 
     def as_json(self, with_cells: bool) -> dict[str, Any]:
         """For scripts; a cell without a figure has null."""
@@ -231,7 +231,7 @@ def _print_rows(found: AnsweredCells, rows: list[int]) -> None:
     headings = ["predicted ms", f"{100 * answers.coverage:g} % from", "to", "status", "cell"]
     lines = [
         [
-            *(_text(values[row]) for values in (answers.mean_ms, answers.lower_ms, answers.upper_ms)),
+            *(figure_text(values[row]) for values in (answers.mean_ms, answers.lower_ms, answers.upper_ms)),
             str(answers.statuses[row]),
             str(found.table[row]),
         ]
@@ -244,10 +244,11 @@ def _print_rows(found: AnsweredCells, rows: list[int]) -> None:
         typer.echo("\t".join(line))
 
 
-def _text(latency_ms: float) -> str:
+def figure_text(latency_ms: float | None) -> str:
+    """A latency in milliseconds for people; a dash where there is none."""
     from leti_opt.cli.measure_table import ms_text
 
-    return ms_text(float(latency_ms)) if np.isfinite(latency_ms) else _NO_FIGURE
+    return ms_text(float(latency_ms)) if latency_ms is not None and np.isfinite(latency_ms) else _NO_FIGURE
 
 
 def _cell(name: str, space: str) -> Architecture:

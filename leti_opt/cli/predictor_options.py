@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -13,17 +14,25 @@ from leti_opt.cli.common import existing_store, network_config
 from leti_opt.errors import InvalidInputError, did_you_mean
 
 if TYPE_CHECKING:
+    from leti_opt.architecture_table import ArchitectureTable
     from leti_opt.network.config import NetworkConfig
     from leti_opt.predictor.predictor import LatencyPredictor
-    from leti_opt.predictor.training_data import TrainingData
+    from leti_opt.predictor.training_data import TrainingData, TrainingStory
 
 KINDS = {
     "flops": "FlopsPredictor",
     "better-flops": "BetterFlopsPredictor",
     "xgboost": "BoostedTreesPredictor",
     "kernel": "KernelPredictor",
+    "gcn": "GcnPredictor",
 }
 """What the command line calls each class."""
+
+LUT, LUT_CLASS = "lut", "LutPredictor"
+"""The kind that takes a table of pieces, too."""
+
+QUICK_KINDS = tuple(kind for kind in KINDS if kind != "gcn")
+"""Those that are fitted within seconds."""
 
 FEWEST_CELLS = 10
 USUAL_NETWORK = "nasbench101"
@@ -46,7 +55,14 @@ MeasuredNetworkOption = Annotated[
         "--network", "-n", help=f"How the cells became networks: {_PRESETS}, or a TOML file; the first if absent."
     ),
 ]
-KindOption = Annotated[str, typer.Option("--kind", help=f"Of the predictor: {', '.join(KINDS)}.")]
+KindOption = Annotated[
+    str,
+    typer.Option("--kind", help=f"Of the predictor: {', '.join(KINDS)} (trains for minutes), or {LUT} with --table."),
+]
+LutTableOption = Annotated[
+    Path | None,
+    typer.Option("--table", help=f"For --kind {LUT}: a .parquet file that 'leti-opt lut cells' or 'study' wrote."),
+]
 
 
 @dataclass(frozen=True)
@@ -91,12 +107,12 @@ class Figures:
         if (self.file is None) == (self.store is None):
             raise InvalidInputError("name a campaign's latencies.parquet, or --store with --device: one of the two")
         if self.file is not None:
-            return _enough(campaign_data(self.file, config, self.device))
+            return enough(campaign_data(self.file, config, self.device))
         if self.device is None:
             raise InvalidInputError("--store holds figures of any device; name one with --device")
         assert self.store is not None, "one of the two was named"
         with existing_store(self.store) as opened:
-            return _enough(store_data(opened, self.device, config))
+            return enough(store_data(opened, self.device, config))
 
     def held_out(self, file: Path) -> TrainingData:
         """Those of another campaign's file, of the same network; of the same columns where columns were named.
@@ -108,7 +124,12 @@ class Figures:
         return replace(self, file=file, store=None, device=columns).read()
 
 
-def _enough(found: TrainingData) -> TrainingData:
+def enough(found: TrainingData) -> TrainingData:
+    """The figures, if a predictor can learn from so few.
+
+    Raises:
+        InvalidInputError: it cannot.
+    """
     if len(found) < FEWEST_CELLS:
         raise InvalidInputError(
             f"{found.story.source} has {len(found)} cell(s) with a latency, and {FEWEST_CELLS} are needed; measure more"
@@ -116,8 +137,57 @@ def _enough(found: TrainingData) -> TrainingData:
     return found
 
 
-def new_predictor(kind: str, data: TrainingData) -> LatencyPredictor:
+def new_predictor(kind: str, data: TrainingData, table: Path | None = None) -> LatencyPredictor:
     """An unfitted predictor for cells like these.
+
+    Args:
+        kind: what the command line calls it.
+        data: the cells.
+        table: of pieces, for the kind that sums them.
+
+    Raises:
+        InvalidInputError: there is no such kind, or the table does not fit the network.
+        TableFileError: there is no such table.
+    """
+    if kind == LUT:
+        check_kind(kind, table)
+        return _lut_predictor(data.network, table)
+    return unfitted(kind, data.network, data.cells)
+
+
+def table_predictor(network: NetworkConfig, path: Path) -> tuple[LatencyPredictor, TrainingStory]:
+    """A predictor that says what a table of pieces says, with no network measured whole; and its story.
+
+    Raises:
+        InvalidInputError: the table does not fit the network.
+        TableFileError: there is no such table.
+    """
+    from leti_opt.predictor.lut import LatencyTable
+    from leti_opt.predictor.lut_predictor import LutPredictor
+
+    return LutPredictor.of_table(network, LatencyTable.load(path), missing="nan"), table_story(path)
+
+
+def table_story(path: Path) -> TrainingStory:
+    """Where the figures of a table of pieces come from."""
+    from leti_opt.predictor.lut import LatencyTable
+    from leti_opt.predictor.training_data import TrainingStory
+
+    table = LatencyTable.load(path)
+    pieces = "layers" if table.granularity == "layer" else "kernels"
+    return TrainingStory(f"{pieces} on {table.origin.device}", table.origin.measured, len(table), path.name)
+
+
+def _lut_predictor(network: NetworkConfig, table: Path | None) -> LatencyPredictor:
+    from leti_opt.predictor.lut import LatencyTable
+    from leti_opt.predictor.lut_predictor import LutPredictor
+
+    assert table is not None, "check_kind refuses it"
+    return LutPredictor(network, LatencyTable.load(table), missing="nan")
+
+
+def unfitted(kind: str, network: NetworkConfig, cells: ArchitectureTable) -> LatencyPredictor:
+    """An unfitted predictor for such cells in a network.
 
     Raises:
         InvalidInputError: there is no such kind.
@@ -127,32 +197,46 @@ def new_predictor(kind: str, data: TrainingData) -> LatencyPredictor:
     check_kind(kind)
     name = KINDS[kind]
     made = getattr(import_module(PREDICTORS[name]), name)
-    predictor: LatencyPredictor = made(data.network, **_room(kind, data))
+    predictor: LatencyPredictor = made(network, **_room(kind, cells))
     return predictor
 
 
-def check_kind(kind: str) -> None:
-    """Refuse an unknown kind before anything is read.
+def check_kind(kind: str, table: Path | None = None) -> None:
+    """Refuse an unknown kind, and the one that needs a table without one, before anything is read.
 
     Raises:
-        InvalidInputError: it is one.
+        InvalidInputError: it is so.
     """
-    if kind not in KINDS:
-        raise InvalidInputError(f"unknown kind {kind!r}; {did_you_mean(kind, KINDS)}")
+    if kind not in (*KINDS, LUT):
+        raise InvalidInputError(f"unknown kind {kind!r}; {did_you_mean(kind, (*KINDS, LUT))}")
+    if kind == LUT and table is None:
+        raise InvalidInputError(
+            f"--kind {LUT} sums pieces of a table; name it with --table ('leti-opt lut cells' measures one)"
+        )
+
+
+def check_table(kinds: Sequence[str], table: Path | None) -> None:
+    """Refuse a table that no kind takes.
+
+    Raises:
+        InvalidInputError: it is so.
+    """
+    if table is not None and LUT not in kinds:
+        raise InvalidInputError(f"only --kind {LUT} takes a --table of pieces; add the kind, or leave the table out")
 
 
 def kind_of(predictor: LatencyPredictor) -> str:
     """What the command line calls a predictor."""
     name = type(predictor).__name__
-    return next((kind for kind, known in KINDS.items() if known == name), name)
+    return next((kind for kind, known in {**KINDS, LUT: LUT_CLASS}.items() if known == name), name)
 
 
-def _room(kind: str, data: TrainingData) -> dict[str, int]:
+def _room(kind: str, cells: ArchitectureTable) -> dict[str, int]:
     """Inputs for larger cells than NAS-Bench-101's, where the data's space has such."""
     from leti_opt.predictor.features import PAPER_VERTICES
     from leti_opt.search_space.definition import NAS_BENCH_201
 
-    largest = max(PAPER_VERTICES, int(data.cells.vertices.max()))
-    if data.cells.labels == NAS_BENCH_201.labels:
+    largest = max(PAPER_VERTICES, int(cells.vertices.max()))
+    if cells.labels == NAS_BENCH_201.labels:
         largest = max(largest, len(NAS_BENCH_201.edges) + 2)
-    return {"vertices": largest} if kind == "xgboost" and largest > PAPER_VERTICES else {}
+    return {"vertices": largest} if kind in ("xgboost", "gcn") and largest > PAPER_VERTICES else {}

@@ -57,12 +57,18 @@ def halved(image: Image) -> Image:
     return -(-image[0] // 2), -(-image[1] // 2)
 
 
-def assemble(cells: EqualSized, labels: Sequence[str], config: NetworkConfig) -> LayerColumns:
+def assemble(
+    cells: EqualSized, labels: Sequence[str], config: NetworkConfig, with_repeats: bool = False
+) -> LayerColumns:
     """Lay many cells out as networks; every cell must fit the config.
 
-    Weights do not count here: convolutions of all sizes are the same step.
+    Args:
+        cells: what to lay out.
+        labels: of their operations.
+        config: how cells become networks.
+        with_repeats: keep layers that compute again what an earlier one has, too.
     """
-    network = _TableAssembler(cells, labels, config)
+    network = _TableAssembler(cells, labels, config, with_repeats)
     if config.scope == "cell":
         network.cell(network.layers.input, config.input_shape[2], config.filters, config.input_shape[:2])
     else:
@@ -73,7 +79,7 @@ def assemble(cells: EqualSized, labels: Sequence[str], config: NetworkConfig) ->
 class _TableAssembler:
     """Appends slot by slot; every method returns the values of its result."""
 
-    def __init__(self, cells: EqualSized, labels: Sequence[str], config: NetworkConfig) -> None:
+    def __init__(self, cells: EqualSized, labels: Sequence[str], config: NetworkConfig, with_repeats: bool) -> None:
         self.config = config
         self.table = config.operation_table
         self.edges: NDArray[np.bool_] = cells.adjacency.astype(np.bool_)
@@ -81,16 +87,16 @@ class _TableAssembler:
         self.operations = cells.operations
         self.output = cells.vertices - 1
         height, width, depth = config.input_shape
-        self.layers = LayerColumns(len(cells.rows), height * width * depth)
+        self.layers = LayerColumns(len(cells.rows), height * width * depth, with_repeats)
         self.step_codes = self.codes_of_steps(labels)
         self.first_sum = first_with_feeders(cells.adjacency)
 
     def codes_of_steps(self, labels: Sequence[str]) -> Codes:
         """A row for each label: the codes of its steps, then ABSENT. Labels that no cell has may be unknown."""
-        steps = [steps_without_weights(label, self.config) for label in labels]
+        steps = [self.table.get(label, Operation(label)).steps for label in labels]
         codes = np.full((len(steps), max(map(len, steps))), ABSENT, dtype=np.int16)
         for row, own in zip(codes, steps, strict=True):
-            row[: len(own)] = [self.layers.code(*step) for step in own]
+            row[: len(own)] = [self.layers.code(step.kind, step.kernel_size, 1, step.use_bias) for step in own]
         return codes
 
     def stacked(self) -> None:
@@ -110,7 +116,7 @@ class _TableAssembler:
         if config.head is not None:
             source = self.operation(self.table[config.head], source, filters, filters, image)
         source = self.layers.step(self.layers.code(LayerKind.GLOBAL_AVERAGE_POOL), self.all(source), filters)
-        self.layers.step(self.layers.code(LayerKind.DENSE), self.all(source), config.classes)
+        self.layers.step(self.layers.code(LayerKind.DENSE, use_bias=True), self.all(source), config.classes)
 
     def reduction(self, source: Integers, depth: int, filters: int, image: Image) -> tuple[Integers, int]:
         """The result, and its channels."""
@@ -203,7 +209,7 @@ class _TableAssembler:
             own_stride = stride if step.kind in WINDOWED else 1
             if own_stride > 1:
                 image, stride = halved(image), 1
-            code = self.layers.code(step.kind, step.kernel_size, own_stride)
+            code = self.layers.code(step.kind, step.kernel_size, own_stride, step.use_bias)
             source = self.layers.step(code, Term(rows, source), image[0] * image[1] * reached)
         return source
 

@@ -133,12 +133,17 @@ def _packed(cells: EqualSized, labels: int) -> NDArray[np.uint64] | NDArray[np.u
 
 def planned(cells: EqualSized, labels: Sequence[str], config: NetworkConfig) -> Iterator[OperatorColumns]:
     """The operators of the cells' networks, in order, as many rows at a time as memory should take."""
+    for part in parts(cells, config):
+        yield plan_operators(assemble(part, labels, config))
+
+
+def parts(cells: EqualSized, config: NetworkConfig) -> Iterator[EqualSized]:
+    """The cells in order, as many at a time as memory should take once they are laid out."""
     layers = sum(place.cells for place in cell_places(config)) * cells.vertices * (cells.vertices + 3)
     length = max(64, _VALUES // layers)
     for start in range(0, len(cells.rows), length):
         part = slice(start, start + length)
-        few = EqualSized(cells.rows[part], cells.adjacency[part], cells.operations[part])
-        yield plan_operators(assemble(few, labels, config))
+        yield EqualSized(cells.rows[part], cells.adjacency[part], cells.operations[part])
 
 
 def check_fits(table: ArchitectureTable, config: NetworkConfig) -> None:

@@ -23,22 +23,23 @@ Key = tuple[Integers, ...]
 ABSENT = -1
 _MOST_CODES = 2**15
 _REPEATABLE = frozenset({LayerKind.RELU, LayerKind.MAX_POOL, LayerKind.AVERAGE_POOL, LayerKind.SLICE_CHANNELS})
-_WITH_WINDOW = frozenset({LayerKind.MAX_POOL, LayerKind.AVERAGE_POOL})
 
 
 @dataclass(frozen=True, slots=True)
 class StepKind:
-    """What is left of a layer without shapes and weights: equal ones with the same inputs may be repeats.
+    """What is left of a layer without shapes: equal ones without weights, with the same inputs, are repeats.
 
     Args:
         kind: what it computes.
-        kernel_size: side of a pool's window; 0 for other kinds.
-        stride: step of a pool's window; 1 for other kinds.
+        kernel_size: side of its window; 0 for kinds without one.
+        stride: step of the window.
+        use_bias: whether a convolution or dense layer has a bias.
     """
 
     kind: LayerKind
     kernel_size: int = 0
     stride: int = 1
+    use_bias: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,12 @@ class LayerColumns:
     Args:
         rows: how many networks.
         input_size: elements of one input image.
+        with_repeats: keep layers that compute again what an earlier one has, too.
     """
 
-    def __init__(self, rows: int, input_size: int) -> None:
+    def __init__(self, rows: int, input_size: int, with_repeats: bool = False) -> None:
         self.rows = rows
+        self.with_repeats = with_repeats
         self.kinds: list[StepKind] = []
         self.everywhere: Mask = np.ones(rows, dtype=np.bool_)
         self.input: Integers = np.arange(rows)
@@ -94,9 +97,9 @@ class LayerColumns:
         self._known_steps = _Known()
         self._known_sums = _Known()
 
-    def code(self, kind: LayerKind, kernel_size: int = 0, stride: int = 1) -> int:
+    def code(self, kind: LayerKind, kernel_size: int = 0, stride: int = 1, use_bias: bool = False) -> int:
         """The number that stands for a step kind."""
-        step = StepKind(kind, kernel_size, stride) if kind in _WITH_WINDOW else StepKind(kind)
+        step = StepKind(kind, kernel_size, stride, use_bias)
         if step not in self.kinds:
             self.kinds.append(step)
         return self.kinds.index(step)
@@ -112,7 +115,7 @@ class LayerColumns:
             return source.values
         repeatable = self.codes_of(_REPEATABLE)[codes] & present
         result = here = self._here()
-        if repeatable.any():
+        if repeatable.any() and not self.with_repeats:
             result = self._known_steps.first(repeatable, (source.values * _MOST_CODES + codes,), here)
         self._append(codes, present & (result == here), (source,), size)
         return np.where(present, result, source.values)
@@ -129,8 +132,9 @@ class LayerColumns:
         added = _count(terms) > 1
         if not added.any():
             return _first(terms)
-        here = self._here()
-        result = self._known_sums.first(added, _read(terms), here)
+        result = here = self._here()
+        if not self.with_repeats:
+            result = self._known_sums.first(added, read_in_order(terms), here)
         self._append(self.code(LayerKind.ADD), added & (result == here), tuple(terms), size)
         return np.where(added, result, _first(terms))
 
@@ -190,7 +194,7 @@ def _first(terms: Sequence[Term]) -> Integers:
     return value
 
 
-def _read(terms: Sequence[Term]) -> Key:
+def read_in_order(terms: Sequence[Term]) -> Key:
     """Each row's first term, its second and so on; ABSENT at the end."""
     if len(terms) == 2:
         return terms[0].values, terms[1].values

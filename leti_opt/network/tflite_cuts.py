@@ -105,15 +105,18 @@ def _cut(file: TfliteFile, flow: Flow, step: Step, activations: set[int]) -> Ope
 
 
 def _unpacking(file: TfliteFile, flow: Flow, tensors: Iterable[int]) -> tuple[int, ...]:
-    """Operators that unpack the constants among these tensors, in their order of execution."""
-    found: set[int] = set()
-    waiting = list(tensors)
-    while waiting:
-        number = flow.unpacked_by.get(waiting.pop())
+    """Operators that unpack the constants among these tensors, those of each tensor in its turn.
+
+    So the order is that in which the constants are read, wherever the file unpacks them, and equal operators give equal
+    files.
+    """
+    found: dict[int, None] = {}
+    for tensor in tensors:
+        number = flow.unpacked_by.get(tensor)
         if number is not None and number not in found:
-            found.add(number)
-            waiting += index_list(file.graph.operators[number].inputs)
-    return tuple(sorted(found))
+            before = _unpacking(file, flow, index_list(file.graph.operators[number].inputs))
+            found.update(dict.fromkeys([*before, number]))
+    return tuple(found)
 
 
 def _refusal(file: TfliteFile, step: Step, inputs: tuple[int, ...], unpacking: tuple[int, ...]) -> str:

@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 
 from leti_opt.predictor.predictor import LatencyPredictor
 
-Reason = Literal["target", "decided", "undecidable", "budget", "exhausted"]
+Reason = Literal["target", "decided", "undecidable", "budget", "exhausted", "time"]
 """Why it ended: the error is below its target; every network is decided; what is undecided was asked for already; the
-budget is used; every network was asked for."""
+budget is used; every network was asked for; the time is over."""
+
+WITHIN = 0.1
+"""The share of errors up to this one is told beside their mean."""
 
 
 @dataclass(frozen=True)
 class ErrorEstimate:
     """The mean error of a predictor, relative to the latency, by cells that were drawn at random and held out in turn.
 
-    It is about the networks of the table that give a latency at all, and the device's own noise is in it.
+    It is about the networks of the table that give a latency at all, those left out that were asked for first. The
+    device's own noise is in it.
 
     Args:
         held_out: how many cells it stands on.
@@ -28,14 +32,18 @@ class ErrorEstimate:
         upper: the mean error over all networks is below this, with the confidence; infinity for few held-out cells.
         confidence: of this bound. With a target it is looked at after each step, and every look is a chance to be
             wrong; so each look has a higher confidence, by which all together keep the one that was asked for.
+        within: share of the held-out cells whose error was a tenth of the latency at most.
         coverage: share of the held-out cells' latencies that lay in the intervals predicted for them.
+        interval: the share that these intervals should hold: 0.9, or the confidence of a limit.
     """
 
     held_out: int
     mean: float
     upper: float
     confidence: float
+    within: float
     coverage: float
+    interval: float
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,8 @@ class ActiveStep:
         unstable: those whose runs spread too far.
         error: None as long as too few networks gave a latency to fit anything.
         sides: with a limit, where its networks are.
+        elapsed_s: seconds since the start.
+        asking_s: those of them in which networks were measured or looked up; in the others the device was idle.
     """
 
     number: int
@@ -78,6 +88,8 @@ class ActiveStep:
     unstable: int
     error: ErrorEstimate | None
     sides: SideCounts | None = None
+    elapsed_s: float = 0.0
+    asking_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +100,7 @@ class ActiveResult:
         reason: see :data:`Reason`.
         predictor: fitted to everything that gave a latency.
         steps: all of them.
-        rows: rows of the table that were asked for, in order.
+        rows: rows of the table that were asked for, in order; the first ones first.
         statuses: of each ``measured``, ``simulated``, ``replayed`` or ``imported``; ``infeasible``, ``skipped``, or
             ``provisional`` for an unstable one.
         latency_ms: of each; NaN where there is none to learn from.
@@ -129,7 +141,7 @@ class ActiveResult:
             "unstable ones taught nothing.",
             f"The mean error is {100 * error.mean:.2f} %, {bound} with {100 * error.confidence:.2f} % confidence, by "
             f"{error.held_out} networks that were drawn at random and held out in turn; {100 * error.coverage:.0f} % "
-            "of them lay in their intervals.",
+            f"of them lay in their {100 * error.interval:g} % intervals.",
         ]
         if last.sides is not None:
             sides = last.sides
@@ -146,4 +158,5 @@ _ENDS: dict[Reason, str] = {
     "undecidable": "Ended since what is undecided was asked for already; decide_limits gives it more runs",
     "budget": "Ended since the budget is used",
     "exhausted": "Ended since every network was asked for",
+    "time": "Ended since the time is over",
 }

@@ -20,8 +20,9 @@ from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.gpu_rules import rule_set
 from leti_opt.objective.answers import Answer, Source, without_runs
+from leti_opt.objective.evaluations import Evaluation
 from leti_opt.objective.feasibility import FEASIBLE, Feasibility, verdicts_in, verdicts_of
-from leti_opt.objective.latency import DeviceLatencyObjective, Evaluation
+from leti_opt.objective.latency import DeviceLatencyObjective
 from leti_opt.objective.predicted import PREDICTED, AnsweredTable, BestAnswered, PredictedAnswer, Prediction
 from leti_opt.objective.surrogate_checks import (
     ANSWERS,

@@ -97,14 +97,15 @@ def student_weights(errors: Floats) -> Floats:
     return weights
 
 
-def student_unlikeliness(errors: Floats) -> float:
-    """Minus the logarithm of how likely errors are, in units of their spread, but for a constant.
+def student_unlikeliness(errors: Floats) -> Floats:
+    """Minus the logarithm of how likely each error is, in units of their spread, but for a constant.
 
-    >>> student_unlikeliness(np.zeros(3))
-    0.0
+    >>> student_unlikeliness(np.zeros(2)).tolist()
+    [0.0, 0.0]
     """
     halves = (DEGREES_OF_FREEDOM + 1) / 2
-    return float(halves * np.log1p(errors**2 / DEGREES_OF_FREEDOM).sum())
+    unlikely: Floats = halves * np.log1p(errors**2 / DEGREES_OF_FREEDOM)
+    return unlikely
 
 
 def fit_additive(groups: Sequence[Floats], targets: Floats, sample_weight: Floats) -> AdditiveFit:
@@ -149,3 +150,25 @@ def fit_additive(groups: Sequence[Floats], targets: Floats, sample_weight: Float
         weights=robust,
         noise=noise,
     )
+
+
+def held_out_errors(groups: Sequence[Floats], targets: Floats, sample_weight: Floats, folds: int, seed: int) -> Floats:
+    """Errors of each row by a sum that was fitted to the other folds; relative where all targets are positive.
+
+    Args:
+        groups: standardized columns, group by group.
+        targets: as for :func:`fit_additive`.
+        sample_weight: how much each row counts.
+        folds: how many parts; fewer where there are fewer rows.
+        seed: of the shuffle.
+    """
+    columns, errors = with_ones(np.hstack(groups)), np.empty(len(targets))
+    order = np.random.default_rng(seed).permutation(len(targets))
+    for fold in np.array_split(order, min(folds, len(targets))):
+        rest = np.setdiff1d(order, fold)
+        weights = sample_weight[rest] / sample_weight[rest].mean()
+        fitted = fit_additive([group[rest] for group in groups], targets[rest], weights)
+        scale = fitted.scale(columns[fold])
+        values = np.maximum(columns[fold] @ fitted.coefficients, fitted.lowest)
+        errors[fold] = (targets[fold] / fitted.unit - values) / scale
+    return errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from leti_opt.predictor.cells import Cells
 from leti_opt.predictor.features import cost_features
 from leti_opt.predictor.line import Line
+from leti_opt.predictor.networks import Network, network_costs
 from leti_opt.predictor.plain import PlainPredictor
 
 Floats = NDArray[np.float64]
@@ -102,6 +104,10 @@ class BetterFlopsPredictor(PlainPredictor):
     def features(self, architectures: Cells) -> tuple[NDArray[Any], tuple[str, ...]]:
         """FLOPs and peak memory in bytes."""
         return cost_features(architectures, self.network)
+
+    def network_features(self, networks: Sequence[Network]) -> NDArray[Any]:
+        """FLOPs and peak memory in bytes."""
+        return network_costs(networks, self.network.precision)
 
     @property
     def threshold_bytes_(self) -> float:

@@ -107,13 +107,22 @@ class BoostedTreesPredictor(PlainPredictor):
         return BoostedTreesRegressor(self.trees, self.depth, self.learning_rate, self.log_target)
 
     def _regressor_state(self) -> dict[str, NDArray[Any]]:
-        return {"booster": np.frombuffer(self.regressor_.booster_.save_raw("json"), dtype=np.uint8)}
+        return tree_arrays(self.regressor_)
 
     def _restored_regressor(self, learned: dict[str, NDArray[Any]]) -> BoostedTreesRegressor:
-        import xgboost
+        return restored_trees(self._new_regressor(), learned)
 
-        regressor = self._new_regressor()
-        regressor.booster_ = xgboost.Booster({"nthread": 1})
-        regressor.booster_.load_model(bytearray(learned["booster"].tobytes()))
-        regressor.n_features_in_ = 2 + self.vertices**2 + self.vertices
-        return regressor
+
+def tree_arrays(regressor: BoostedTreesRegressor) -> dict[str, NDArray[Any]]:
+    """The trees, as XGBoost's own JSON."""
+    return {"booster": np.frombuffer(regressor.booster_.save_raw("json"), dtype=np.uint8)}
+
+
+def restored_trees(regressor: BoostedTreesRegressor, learned: dict[str, NDArray[Any]]) -> BoostedTreesRegressor:
+    """An unfitted regressor with the trees that :func:`tree_arrays` gave."""
+    import xgboost
+
+    regressor.booster_ = xgboost.Booster({"nthread": 1})
+    regressor.booster_.load_model(bytearray(learned["booster"].tobytes()))
+    regressor.n_features_in_ = regressor.booster_.num_features()
+    return regressor

@@ -100,7 +100,8 @@ class CellRows:
             raise InvalidInputError(f"choices are positions 0 to {len(definition.operations) - 1}, not {native.max()}")
         names = [definition.labels.index(name) for name in definition.operations]
         present = native != (definition.operations.index(definition.absent) if definition.absent else -1)
-        cells = cls(_lowered(present, edges), np.array(names, dtype=np.uint8)[native], definition.labels)
+        drawn = np.ascontiguousarray(lowered_edges(present.T, edges).transpose(2, 0, 1)).view(np.int8)
+        cells = cls(drawn, np.array(names, dtype=np.uint8)[native], definition.labels)
         cut_off = ~cells.live[:, 0]
         if cut_off.any():
             raise InvalidInputError(f"row {cut_off.argmax()} is disconnected: its input does not reach its output")
@@ -151,28 +152,6 @@ class CellRows:
         pruned: NDArray[np.int8] = self.adjacency * (self.live[:, :, np.newaxis] & self.live[:, np.newaxis])
         return pruned
 
-    @cached_property
-    def ends(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """For each inner vertex whether the input reaches it and whether it leads to the output.
-
-        In a cell that was lowered from operations on edges, a vertex that stands for "no edge" has no edges itself; it
-        is told by what its edge would join.
-        """
-        reached, leading = self.reached[:, 1:-1].copy(), self.leading[:, 1:-1].copy()
-        nodes = next((count for count in range(2, 30) if count * (count - 1) // 2 == self.operations.shape[1]), 0)
-        if not nodes:
-            return reached, leading
-        edges = [(source, target) for target in range(1, nodes) for source in range(target)]
-        present = self.operations != len(self.labels) - 1
-        rows = (_lowered(present, edges) == self.adjacency).all(axis=(1, 2))
-        for own, (source, target) in enumerate(edges):
-            into = [place for place, edge in enumerate(edges) if edge[1] == source]
-            out = [place for place, edge in enumerate(edges) if edge[0] == target]
-            absent = rows & ~present[:, own]
-            reached[absent, own] = (self.reached[:, 1:-1] & present)[:, into].any(axis=1)[absent] | (source == 0)
-            leading[absent, own] = (self.leading[:, 1:-1] & present)[:, out].any(axis=1)[absent] | (target == nodes - 1)
-        return reached, leading
-
     def table(self) -> ArchitectureTable:
         """The pruned cells in canonical order; found once, also for what :meth:`take` takes afterwards."""
         return self._canonical
@@ -209,7 +188,7 @@ def table_of(architectures: Cells) -> ArchitectureTable:
 
 def some_rows(rows: CellRows | ArchitectureTable, places: ArrayLike) -> CellRows | ArchitectureTable:
     """Some of the cells, by positions."""
-    return rows.take(places) if isinstance(rows, CellRows) else rows[np.asarray(places)]
+    return rows.take(places)
 
 
 def parts_of(rows: CellRows | ArchitectureTable, length: int) -> Iterator[tuple[NDArray[np.int64], CellRows]]:
@@ -228,18 +207,28 @@ def _unpacked(group: EqualSized, labels: Sequence[str]) -> CellRows:
     return CellRows(group.adjacency, group.operations, tuple(labels))
 
 
-def _lowered(present: NDArray[np.bool_], edges: Sequence[tuple[int, int]]) -> NDArray[np.int8]:
-    """As ``SpaceDefinition.lower`` draws the edges."""
+def lowered_edges(present: NDArray[np.bool_], edges: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
+    """As ``SpaceDefinition.lower`` draws the edges between vertices that stand for edges.
+
+    Args:
+        present: whether each native edge is there, ``(edges, cells)``.
+        edges: source and target of each.
+
+    Returns:
+        0 and 1, ``(vertices, vertices, cells)``.
+    """
     output, last = len(edges) + 1, edges[-1][1]
-    adjacency = np.zeros((len(present), output + 1, output + 1), dtype=np.int8)
+    drawn = np.zeros((output + 1, output + 1, present.shape[1]), dtype=np.uint8)
     for vertex, (source, target) in enumerate(edges, start=1):
-        here = present[:, vertex - 1]
-        adjacency[:, 0, vertex] = here & (source == 0)
-        adjacency[:, vertex, output] = here & (target == last)
+        here = present[vertex - 1]
+        if source == 0:
+            drawn[0, vertex] = here
+        if target == last:
+            drawn[vertex, output] = here
         for follower, (start, _) in enumerate(edges, start=1):
             if start == target:
-                adjacency[:, vertex, follower] = here & present[:, follower - 1]
-    return adjacency
+                drawn[vertex, follower] = here & present[follower - 1]
+    return drawn
 
 
 def _reached(edges: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from leti_opt.errors import InvalidInputError
-from leti_opt.predictor.cells import Cells, rows_of, some_rows
 from leti_opt.predictor.metrics import PredictionMetrics, coverage, prediction_metrics
-from leti_opt.predictor.predictor import LatencyPredictor
+from leti_opt.predictor.row_predictor import Asked, RowPredictor
 
 Rows = NDArray[np.int64]
 
@@ -80,8 +79,8 @@ class SplitResult:
 
 
 def evaluate(
-    predictor: LatencyPredictor,
-    cells: Cells,
+    predictor: RowPredictor[Asked],
+    cells: Asked,
     latency_ms: ArrayLike,
     split: Split,
     interval_sample: int = 3000,
@@ -90,19 +89,19 @@ def evaluate(
 
     Args:
         predictor: is fitted anew.
-        cells: all cells.
+        cells: all cells, or vectors.
         latency_ms: of each, in milliseconds.
         split: rows of them.
         interval_sample: the intervals are judged on so many test cells at most, evenly spaced.
     """
-    rows, latencies = rows_of(cells), np.asarray(latency_ms, dtype=np.float64)
+    rows, latencies = predictor.rows(cells), np.asarray(latency_ms, dtype=np.float64)
     start = time.process_time()
-    predictor.fit(some_rows(rows, split.train), latencies[split.train])
+    predictor.fit(rows.take(split.train), latencies[split.train])
     fitted = time.process_time()
-    predicted = predictor.predict(some_rows(rows, split.test))
+    predicted = predictor.predict(rows.take(split.test))
     done = time.process_time()
     few = split.test[:: max(1, len(split.test) // interval_sample)]
-    lower, upper = predictor.predict_interval(some_rows(rows, few), 0.9)
+    lower, upper = predictor.predict_interval(rows.take(few), 0.9)
     return SplitResult(
         prediction_metrics(predicted, latencies[split.test]),
         coverage(lower, upper, latencies[few]),
@@ -112,8 +111,8 @@ def evaluate(
 
 
 def repeated(
-    make: Callable[[], LatencyPredictor],
-    cells: Cells,
+    make: Callable[[], RowPredictor[Asked]],
+    cells: Asked,
     latency_ms: ArrayLike,
     classes: ArrayLike,
     size: int,
@@ -124,8 +123,8 @@ def repeated(
 
 
 def learning_curve(
-    make: Callable[[], LatencyPredictor],
-    cells: Cells,
+    make: Callable[[], RowPredictor[Asked]],
+    cells: Asked,
     latency_ms: ArrayLike,
     classes: ArrayLike,
     sizes: Sequence[int] = LEARNING_CURVE_SIZES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from leti_opt.predictor.cells import Cells
 from leti_opt.predictor.features import cost_features
 from leti_opt.predictor.line import Line, LineRegressor
+from leti_opt.predictor.networks import Network, network_costs
 from leti_opt.predictor.plain import PlainPredictor
 
 
@@ -32,6 +34,10 @@ class FlopsPredictor(PlainPredictor):
         """FLOPs."""
         values, names = cost_features(architectures, self.network)
         return values[:, :1], names[:1]
+
+    def network_features(self, networks: Sequence[Network]) -> NDArray[Any]:
+        """FLOPs."""
+        return network_costs(networks, self.network.precision)[:, :1]
 
     def _new_regressor(self) -> LineRegressor:
         return LineRegressor()

@@ -36,9 +36,19 @@ def held_out_scores(
             continue
         weights = None if sample_weight is None else sample_weight[rest]
         fitted = clone(regressor).fit(features[rest], targets[rest], sample_weight=weights)
-        predicted = np.maximum(fitted.predict(features[fold]), _SMALLEST)
-        errors[fold] = np.abs(targets[fold] - predicted) / predicted
+        errors[fold] = relative_errors(targets[fold], fitted.predict(features[fold]))
     return np.sort(errors)
+
+
+def relative_errors(targets: Floats, predicted: Floats) -> Floats:
+    """How far each prediction is off, as a share of the prediction.
+
+    >>> relative_errors(np.array([1.0, 3.0]), np.array([2.0, 2.0])).tolist()
+    [0.5, 0.5]
+    """
+    positive = np.maximum(predicted, _SMALLEST)
+    found: Floats = np.abs(targets - positive) / positive
+    return found
 
 
 def half_width_share(scores: Floats, coverage: float) -> float:

@@ -7,7 +7,6 @@ worse there than elsewhere. So only cells that were drawn at random are held out
 from __future__ import annotations
 
 import math
-from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +80,7 @@ def hold_out(
     It learned from fewer cells than the final one, so that errors come out a little too large, not too small.
 
     Args:
-        predictor: whose kind and settings count; it is copied, never fitted itself.
+        predictor: whose kind and settings count; fresh ones are fitted, never this one itself.
         cells: all that can be learned from.
         latency_ms: of each.
         fair: rows of those that were drawn at random.
@@ -91,7 +90,7 @@ def hold_out(
     for fold in range(min(_FOLDS, len(fair))):
         own = np.arange(fold, len(fair), _FOLDS)
         rest = np.setdiff1d(np.arange(len(cells)), fair[own])
-        fitted = deepcopy(predictor).fit(cells[rest], latency_ms[rest])
+        fitted = predictor.fresh().fit(cells[rest], latency_ms[rest])
         predicted[own] = fitted.predict(cells[fair[own]])
         half[own] = fitted.predict_interval(cells[fair[own]], coverage)[1] - predicted[own]
     return HeldOut(latency_ms[fair], predicted, half)

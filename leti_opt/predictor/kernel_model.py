@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from leti_opt.errors import InvalidInputError
 from leti_opt.network.config import NetworkConfig
-from leti_opt.predictor.additive_fit import Floats, Standardized, fit_additive, student_unlikeliness
+from leti_opt.predictor.additive_fit import Floats, Standardized, held_out_errors, student_unlikeliness
 from leti_opt.predictor.cells import Cells, rows_of
 from leti_opt.predictor.kernel_features import (
     CORE_GROUPS,
@@ -31,6 +31,9 @@ _FEWEST_DEAD = 3
 _MOST_WEIGHT = 20.0
 _CERTAIN = 20.0
 """Logarithm of how many times more likely the unpruned cells must make the latencies."""
+_USUAL = 0.45
+"""By how much the mean of these logarithms must exceed their spread over cells, as a share of it."""
+_FOLDS = 5
 
 
 class KernelPredictor(LatencyPredictor):
@@ -108,6 +111,7 @@ class KernelPredictor(LatencyPredictor):
             main=[columns_of(names, group).tolist() for group in (*CORE_GROUPS, *unpruned)],
             details=[columns_of(names, group).tolist() for group in DETAIL_GROUPS],
             metric=[columns_of(names, *groups).tolist() for groups in metric],
+            size=columns_of(names, "counts").tolist(),
             max_points=self.max_points,
             seed=self.seed,
         )
@@ -143,8 +147,8 @@ def unpruned_explains_more(
 ) -> bool:
     """Whether unpruned cells' latencies go with what leads nowhere in them.
 
-    Two sums are fitted, one to pruned cells alone. Under the other, cells with something dead, left out one by one,
-    must be far more likely.
+    Two sums are fitted, one to pruned cells alone. Under the other, cells with something dead must be far more likely
+    when they are held out, and most of them, not a few: what a runtime executes costs time in every cell.
 
     Args:
         features: of :func:`~leti_opt.predictor.kernel_features.kernel_features`.
@@ -152,6 +156,8 @@ def unpruned_explains_more(
         latency_ms: of each cell.
         sample_weight: how much each counts.
     """
+    counted = sample_weight > 0
+    features, latency_ms, sample_weight = features[counted], latency_ms[counted], sample_weight[counted]
     whole, live = (features[:, columns_of(names, group)] for group in ("unpruned_counts", "counts"))
     dead = ((whole > live) & live.any(axis=0)).any(axis=1)
     if dead.sum() < _FEWEST_DEAD:
@@ -161,10 +167,11 @@ def unpruned_explains_more(
     errors = []
     for groups in (pruned, [*pruned, *UNPRUNED_GROUPS]):
         parts = [Standardized.of(wide, columns_of(names, group))(wide) for group in groups]
-        errors.append(fit_additive(parts, latency_ms, sample_weight / sample_weight.mean()).errors)
+        errors.append(held_out_errors(parts, latency_ms, sample_weight, _FOLDS, seed=0))
     spread = max(1.5 * float(np.median(np.abs(errors[1]))), 1e-9)
     unlikely = [student_unlikeliness(own[dead] / spread) for own in errors]
-    return bool(unlikely[0] - unlikely[1] > _CERTAIN)
+    gained = unlikely[0] - unlikely[1]
+    return bool(gained.sum() > _CERTAIN and gained.mean() > _USUAL * gained.std())
 
 
 _KINDS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")

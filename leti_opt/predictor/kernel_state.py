@@ -7,32 +7,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leti_opt.predictor.additive_fit import AdditiveFit, Standardized
+from leti_opt.predictor.additive_fit import AdditiveFit
 from leti_opt.predictor.kernel_regressor import KernelRegressor
+from leti_opt.predictor.mean_function import MeanFunction
+from leti_opt.predictor.process_kernel import ProcessKernel
 from leti_opt.predictor.residual_process import Scales
+from leti_opt.predictor.size_calibration import SizeCalibration
 
-_PLAIN = ("features_", "residuals_", "point_noise_", "dual_", "scores_", "score_shares_")
+_PLAIN = ("features_", "residuals_", "point_noise_", "size_")
+_MEAN = ("sums", "columns", "places", "points", "weights")
+_CALIBRATION = ("scores", "sizes", "weights")
 
 
 def regressor_arrays(regressor: KernelRegressor) -> dict[str, NDArray[Any]]:
     """Everything that predicting needs, and no more of the training data than the process keeps."""
     arrays: dict[str, NDArray[Any]] = {name: getattr(regressor, name) for name in _PLAIN}
-    for kind in ("standardized_", "metric_"):
-        groups: list[Standardized] = getattr(regressor, kind)
-        arrays[f"{kind}sizes"] = np.array([len(group.columns) for group in groups])
-        for part in ("columns", "mean", "scale"):
-            arrays[kind + part] = np.concatenate([getattr(group, part) for group in groups])
-    for number, variances in enumerate(regressor.variances_):
-        arrays[f"variances_{number}"] = variances
-    for name in ("first_", "linear_"):
-        arrays[f"{name}weights"], constant = getattr(regressor, name)
-        arrays[f"{name}constant"] = np.array(constant)
+    arrays |= {f"kernel_{name}": array for name, array in regressor.kernel_.arrays().items()}
+    arrays |= {f"mean_{name}": getattr(regressor.mean_, name) for name in _MEAN}
+    arrays |= {f"calibration_{name}": getattr(regressor.calibration_, name) for name in _CALIBRATION}
     arrays["sum_coefficients"], arrays["sum_variances"] = regressor.sum_.coefficients, regressor.sum_.variances
     scales = regressor.scales_
     arrays["scales_linear"], arrays["scales_lengths"] = scales.linear, scales.lengths
     numbers = [regressor.sum_.unit, regressor.sum_.lowest, regressor.sum_.noise]
-    arrays["numbers"] = np.array([*numbers, scales.amplitude, scales.noise, regressor.noise_, regressor.slope_])
-    arrays["counts"] = np.array([regressor.main_groups_, regressor.n_features_in_])
+    numbers += [scales.amplitude, scales.noise, regressor.noise_, regressor.slope_, regressor.least_]
+    arrays["numbers"] = np.array(numbers)
+    arrays["features_in"] = np.array(regressor.n_features_in_)
     return arrays
 
 
@@ -41,17 +40,18 @@ def restored_regressor(arrays: dict[str, NDArray[Any]]) -> KernelRegressor:
     regressor = KernelRegressor()
     for name in _PLAIN:
         setattr(regressor, name, arrays[name])
-    for kind in ("standardized_", "metric_"):
-        ends = np.cumsum(arrays[f"{kind}sizes"])[:-1]
-        parts = [np.split(arrays[kind + part], ends) for part in ("columns", "mean", "scale")]
-        setattr(regressor, kind, [Standardized(*group) for group in zip(*parts, strict=True)])
-    regressor.variances_ = [arrays["variances_0"], arrays["variances_1"]]
-    for name in ("first_", "linear_"):
-        setattr(regressor, name, (arrays[f"{name}weights"], float(arrays[f"{name}constant"])))
-    unit, lowest, noise, amplitude, scale_noise, regressor.noise_, regressor.slope_ = arrays["numbers"].tolist()
+    kernel = {name.removeprefix("kernel_"): array for name, array in arrays.items() if name.startswith("kernel_")}
+    regressor.kernel_ = ProcessKernel.restored(kernel)
+    unit, lowest, noise, amplitude, scale_noise = arrays["numbers"][:5].tolist()
+    regressor.noise_, regressor.slope_, regressor.least_ = arrays["numbers"][5:].tolist()
     regressor.sum_ = AdditiveFit(
         arrays["sum_coefficients"], arrays["sum_variances"], unit, lowest, np.empty(0), np.empty(0), noise
     )
+    regressor.mean_ = MeanFunction(
+        **{name: arrays[f"mean_{name}"] for name in _MEAN}, lowest=lowest, least=regressor.least_, unit=unit
+    )
+    scores, sizes, weights = (arrays[f"calibration_{name}"] for name in _CALIBRATION)
+    regressor.calibration_ = SizeCalibration(scores, sizes, weights)
     regressor.scales_ = Scales(arrays["scales_linear"], amplitude, arrays["scales_lengths"], scale_noise)
-    regressor.main_groups_, regressor.n_features_in_ = arrays["counts"].tolist()
+    regressor.n_features_in_ = int(arrays["features_in"])
     return regressor

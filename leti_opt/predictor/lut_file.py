@@ -20,11 +20,24 @@ _FORMAT = "leti_opt latency table"
 
 def write_lut(table: LatencyTable, path: Path) -> Path:
     """Write a table; the file is whole or as it was. See :meth:`LatencyTable.save`."""
+    if path.suffix.lower() != ".parquet":
+        raise InvalidInputError(f"a latency table is kept as .parquet, not as {path.name!r}; change the name's end")
+    content = lut_content(table)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise TableFileError(
+            f"cannot write {path}: {error.strerror or error}; free space or name another place"
+        ) from error
+    return path
+
+
+def lut_content(table: LatencyTable) -> bytes:
+    """What :func:`write_lut` writes."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    if path.suffix.lower() != ".parquet":
-        raise InvalidInputError(f"a latency table is kept as .parquet, not as {path.name!r}; change the name's end")
     rows = [asdict(entry) for entry in table.entries.values()]
     about = {
         "granularity": table.granularity,
@@ -39,24 +52,38 @@ def write_lut(table: LatencyTable, path: Path) -> Path:
         [(item.name, types.get(item.name, pa.string())) for item in fields(TableEntry)],
         metadata={_FORMAT: json.dumps(header)},
     )
-    try:
-        with replacing(path) as temporary:
-            parquet.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
-    except OSError as error:
-        raise TableFileError(
-            f"cannot write {path}: {error.strerror or error}; free space or name another place"
-        ) from error
-    return path
+    stream = pa.BufferOutputStream()
+    parquet.write_table(pa.Table.from_pylist(rows, schema=schema), stream)
+    content: bytes = stream.getvalue().to_pybytes()
+    return content
 
 
 def read_lut(path: Path) -> LatencyTable:
     """Read a table. See :meth:`LatencyTable.load`."""
-    from pyarrow import parquet
-
     if not path.is_file():
         raise TableFileError(f"there is no file {path}; 'leti-opt lut' writes one with --table, or correct the name")
     try:
-        content = parquet.read_table(path)
+        content = path.read_bytes()
+    except OSError as error:
+        raise TableFileError(f"cannot read {path}: {error.strerror or error}; correct its permissions") from error
+    return lut_of_content(content, path)
+
+
+def lut_of_content(data: bytes, path: Path) -> LatencyTable:
+    """The table that :func:`lut_content` gave.
+
+    Args:
+        data: the content.
+        path: where it comes from, for messages.
+
+    Raises:
+        TableFileError: it is no such table, damaged, or of a newer version.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        content = parquet.read_table(pa.BufferReader(data))
     except (OSError, ValueError) as error:
         raise TableFileError(_damaged(path)) from error
     stored = (content.schema.metadata or {}).get(_FORMAT.encode())

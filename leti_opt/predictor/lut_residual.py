@@ -11,11 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leti_opt.errors import InvalidInputError
 
+Floats = NDArray[np.float64]
+
 MIN_MODELS = 2
 """As many as there are constants: fewer could not tell one from the other."""
+
+_SMALLEST_MS = 1e-9
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,20 @@ def fit_residual(cases: Sequence[ResidualCase]) -> Residual:
             "add networks"
         )
     direct = np.array([case.direct_ms for case in cases])
-    counts = np.array([[case.kernels, case.transfers] for case in cases]) / direct[:, None]
-    missed = (direct - np.array([case.sum_ms for case in cases])) / direct
-    (per_kernel, per_transfer), *_ = np.linalg.lstsq(counts, missed, rcond=None)
-    return Residual(float(per_kernel), float(per_transfer), tuple(case.name for case in cases))
+    missed = direct - np.array([case.sum_ms for case in cases])
+    counts = np.array([[case.kernels, case.transfers] for case in cases], dtype=np.float64)
+    per_kernel, per_transfer = fitted_constants(counts, missed, direct, np.ones(len(cases))).tolist()
+    return Residual(per_kernel, per_transfer, tuple(case.name for case in cases))
+
+
+def fitted_constants(counts: Floats, missed_ms: Floats, direct_ms: Floats, weights: Floats) -> Floats:
+    """A constant for each column of counts, by least squares of the errors relative to the direct figures.
+
+    Args:
+        counts: how often each network has what a constant stands for, ``(networks, constants)``.
+        missed_ms: the direct figure less the sum.
+        direct_ms: of each network.
+        weights: how much each network counts.
+    """
+    scale = np.sqrt(weights) / np.maximum(np.abs(direct_ms), _SMALLEST_MS)
+    return np.asarray(np.linalg.lstsq(counts * scale[:, None], missed_ms * scale, rcond=None)[0], np.float64)

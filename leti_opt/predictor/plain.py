@@ -1,4 +1,4 @@
-"""What the paper's three predictors share: a plain regressor on a table of inputs, and errors on held-out cells."""
+"""What the paper's three predictors share: a plain regressor on a table of inputs, and errors on held-out rows."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leti_opt.predictor.cells import Cells
 from leti_opt.predictor.held_out import half_width_share, held_out_scores
-from leti_opt.predictor.predictor import Floats, LatencyPredictor
+from leti_opt.predictor.predictor import LatencyPredictor
+from leti_opt.predictor.row_predictor import Asked, Floats, RowPredictor
 
 _FOLDS = 5
 _SEED = 0
 
 
-class PlainPredictor(LatencyPredictor):
-    """A predictor whose intervals are as wide, relative to the prediction, as errors on held-out cells were."""
+class PlainRowPredictor(RowPredictor[Asked]):
+    """A predictor whose intervals are as wide, relative to the prediction, as errors on held-out rows were."""
 
     @abstractmethod
     def _new_regressor(self) -> Any:
@@ -52,3 +54,7 @@ class PlainPredictor(LatencyPredictor):
     def _restore(self, learned: dict[str, NDArray[Any]]) -> None:
         self.scores_ = learned["scores"]
         self.regressor_ = self._restored_regressor(learned)
+
+
+class PlainPredictor(PlainRowPredictor[Cells], LatencyPredictor):
+    """Such a predictor of cells."""

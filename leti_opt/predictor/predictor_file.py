@@ -1,7 +1,8 @@
 """A fitted predictor in one file: a zip of JSON and arrays, with nothing in it that could run.
 
-``header.json`` says what it is, of which format and leti_opt, how it was set and what it learned from; ``learned.npz``
-holds the arrays. A SHA-256 over both tells a damaged file from a whole one.
+``header.json`` says what it is, of which format and leti_opt, how it was set, what it learned from and where these
+figures came from; ``learned.npz`` holds the arrays. A SHA-256 over both tells a damaged or patched file from a whole
+one.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
+import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,25 @@ from numpy.typing import NDArray
 
 from leti_opt.atomic_file import replacing
 from leti_opt.errors import PredictorFileError
+from leti_opt.predictor.training_data import TrainingStory
 from leti_opt.version import version
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FORMAT = "leti_opt latency predictor"
 _HEADER, _LEARNED, _CHECKSUM = "header.json", "learned.npz", "sha256"
+_UNREADABLE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What reading a damaged archive raises: a damaged flag may say that it is encrypted, or packed in another manner."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +51,21 @@ class Content:
     Args:
         predictor: name of the class.
         settings: of the constructor, without the network.
-        network: settings of the network config.
+        network: settings of the network config; None for a predictor of vectors.
         feature_names: of each column.
-        training_size: how many cells it was fitted to.
+        training_size: how many networks it was fitted to.
         training_digest: SHA-256 of their features, latencies and weights.
+        story: where these latencies came from; None where nobody told.
         learned: arrays by name.
     """
 
     predictor: str
     settings: dict[str, Any]
-    network: dict[str, Any]
+    network: dict[str, Any] | None
     feature_names: tuple[str, ...]
     training_size: int
     training_digest: str
+    story: TrainingStory | None
     learned: dict[str, NDArray[Any]]
 
 
@@ -66,6 +85,7 @@ def write_predictor(path: Path, content: Content) -> None:
         "feature_names": content.feature_names,
         "training_size": content.training_size,
         "training_digest": content.training_digest,
+        "story": None if content.story is None else asdict(content.story),
     }
     text = json.dumps(header, indent=1).encode()
     arrays = io.BytesIO()
@@ -93,18 +113,22 @@ def read_predictor(path: Path) -> Content:
         with zipfile.ZipFile(path) as file:
             if _HEADER not in file.namelist():
                 raise PredictorFileError(f"{path} is no predictor that leti_opt saved; make one with predictor.save")
-            parts = {name: file.read(name) for name in (_HEADER, _LEARNED)}
-            whole = file.read(_CHECKSUM).decode() == _checksum(parts)
-        if not whole:
+            text = file.read(_HEADER)
+            header = json.loads(text)
+            _check_version(header, path)
+            learned, told = file.read(_LEARNED), file.read(_CHECKSUM).decode()
+            members = sorted(file.namelist())
+        if members != sorted((_HEADER, _LEARNED, _CHECKSUM)) or told != _checksum({_HEADER: text, _LEARNED: learned}):
             raise PredictorFileError(_damaged(path))
-        return _content(json.loads(parts[_HEADER]), parts[_LEARNED], path)
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        if isinstance(error, PredictorFileError):
-            raise
+        return _content(header, learned)
+    except PredictorFileError:
+        raise
+    except _UNREADABLE as error:
         raise PredictorFileError(_damaged(path)) from error
 
 
-def _content(header: dict[str, Any], learned: bytes, path: Path) -> Content:
+def _check_version(header: dict[str, Any], path: Path) -> None:
+    """Before all else: of a later format nobody knows today what its parts are and how they are verified."""
     if header["format"] != _FORMAT:
         raise PredictorFileError(f"{path} is no predictor that leti_opt saved; make one with predictor.save")
     if header["version"] != FORMAT_VERSION:
@@ -112,6 +136,9 @@ def _content(header: dict[str, Any], learned: bytes, path: Path) -> Content:
             f"{path} has format {header['version']} (written by leti_opt {header['leti_opt']}), this leti_opt reads "
             f"{FORMAT_VERSION}; fit and save it again, or use that leti_opt"
         )
+
+
+def _content(header: dict[str, Any], learned: bytes) -> Content:
     with np.load(io.BytesIO(learned), allow_pickle=False) as arrays:
         content = {name: arrays[name] for name in arrays.files}
     return Content(
@@ -121,6 +148,7 @@ def _content(header: dict[str, Any], learned: bytes, path: Path) -> Content:
         feature_names=tuple(header["feature_names"]),
         training_size=header["training_size"],
         training_digest=header["training_digest"],
+        story=None if header["story"] is None else TrainingStory.from_dict(header["story"]),
         learned=content,
     )
 

@@ -174,6 +174,27 @@ def condition(covariance: Floats, residuals: Floats, noise: Floats) -> Condition
     return Conditioned(dual, inverse, dual * left_out, np.maximum(left_out - noise, 0.0))
 
 
+def left_out(
+    covariance: Floats, residuals: Floats, noise: Floats, some: NDArray[np.int64], rest: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Errors of some observations, and their variances without noise, given the rest alone.
+
+    Args:
+        covariance: of the process at all observations, without noise.
+        residuals: what was observed.
+        noise: variance of each observation.
+        some: rows that are predicted.
+        rest: rows that are known.
+    """
+    from scipy.linalg import cho_factor, cho_solve
+
+    factor = cho_factor(covariance[np.ix_(rest, rest)] + np.diag(noise[rest] + _JITTER), lower=True)
+    across = covariance[np.ix_(some, rest)]
+    errors = residuals[some] - across @ cho_solve(factor, residuals[rest])
+    explained = np.einsum("ij,ji->i", across, cho_solve(factor, across.T))
+    return errors, np.maximum(np.diag(covariance)[some] - explained, 0.0)
+
+
 def _mirrored(lower: Floats) -> Floats:
     whole: Floats = np.tril(lower) + np.tril(lower, -1).T
     return whole

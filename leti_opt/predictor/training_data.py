@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +40,25 @@ class TrainingStory:
         origin: ``measured``, ``simulated``, ``replayed`` or ``imported``.
         cells: how many.
         source: the file or store.
+        others: figures of other devices, which taught it what this one may be like.
     """
 
     device: str
     origin: str
     cells: int
     source: str
+    others: tuple[TrainingStory, ...] = ()
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+        """What ``dataclasses.asdict`` made of one."""
+        return cls(**{**told, "others": tuple(cls.from_dict(other) for other in told.get("others", ()))})
+
+    @property
+    def every_origin(self) -> str:
+        """The origin of all figures that were learned from, those of other devices included."""
+        told = (self.origin, *(other.origin for other in self.others))
+        return " and ".join(sorted({word for origin in told for word in origin.split(" and ")}))
 
     def statement(self) -> str:
         """In a few words, what these figures are.
@@ -53,7 +66,8 @@ class TrainingStory:
         >>> TrainingStory("formula [SIMULATED]", "simulated", 80, "latencies.parquet").statement()
         '80 simulated figures of formula [SIMULATED]'
         """
-        return f"{self.cells:,} {self.origin} figures of {self.device}"
+        own = f"{self.cells:,} {self.origin} figures of {self.device}"
+        return " and ".join([own, *(other.statement() for other in self.others)])
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,39 @@ def campaign_data(path: str | Path, network: NetworkConfig, device: str | None =
     story = TrainingStory(_device_words(table, name, origin), origin, int(known.sum()), file.name)
     left_out = {word: int((statuses == word).sum()) for word in _NO_LATENCY if (statuses == word).any()}
     return _in_order(TrainingData(_cells(file, texts), latency_ms[known], network, story, left_out))
+
+
+def campaign_devices(path: str | Path) -> list[str]:
+    """What the columns of the devices are called in a campaign's table.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InvalidInputError: it is no campaign's table.
+    """
+    return _devices(_read(Path(path)).column_names)
+
+
+def campaign_network(path: str | Path) -> NetworkConfig:
+    """The network of a campaign's table that has only one.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InvalidInputError: it is no campaign's table, it has several networks, or does not tell how this one is set.
+    """
+    table = _read(Path(path))
+    digests = np.unique(np.array(table["network"].to_pylist(), dtype=np.str_)).tolist()
+    if len(digests) != 1:
+        raise InvalidInputError(f"{path} has {len(digests)} networks; choose one with --network and --set")
+    for config in (*map(NetworkConfig.preset, PRESETS), *_told_networks(table)):
+        if config.digest[:_DIGITS] == digests[0]:
+            return config
+    raise InvalidInputError(
+        f"{path} does not tell how its network {digests[0]} is set; name it with --network and --set"
+    )
+
+
+def _told_networks(table: pa.Table) -> list[NetworkConfig]:
+    return [NetworkConfig(**settings) for settings in _told(table).get("networks", [])]
 
 
 def store_data(store: LatencyStore, device: str, network: NetworkConfig) -> TrainingData:
@@ -222,9 +269,14 @@ def _rows_of_network(file: Path, table: pa.Table, network: NetworkConfig) -> NDA
 
 def _device_words(table: pa.Table, name: str, origin: str) -> str:
     """The device as the campaign told it, else what its columns are called."""
-    told: dict[str, Any] = json.loads((table.schema.metadata or {}).get(b"leti_opt_campaign", b"{}"))
-    words = next((each["device"] for each in told.get("devices", []) if each["name"] == name), name)
+    words = next((each["device"] for each in _told(table).get("devices", []) if each["name"] == name), name)
     return str(words) if words != name or origin == "measured" else f"{words} [{origin.upper()}]"
+
+
+def _told(table: pa.Table) -> dict[str, Any]:
+    """What the campaign wrote beside its rows."""
+    told: dict[str, Any] = json.loads((table.schema.metadata or {}).get(b"leti_opt_campaign", b"{}"))
+    return told
 
 
 def _cells(file: Path, texts: Sequence[str]) -> ArchitectureTable:

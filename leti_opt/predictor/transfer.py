@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,6 +70,17 @@ class TransferPredictor(LatencyPredictor):
         self.sources = sources
         self.max_points = max_points
         self.seed = seed
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments by name; the sources are among them, though no file keeps them as they were."""
+        return {**super().get_params(deep), "sources": self.sources}
+
+    def fresh(self) -> Self:
+        """An unfitted one that has learned from the same sources, which takes most of the time."""
+        found = type(self)(**self.get_params())
+        found.__dict__["_source_predictors"] = self._source_predictors
+        found.__dict__["_knowledge"] = self._knowledge
+        return found
 
     def features(self, architectures: Cells) -> tuple[NDArray[Any], tuple[str, ...]]:
         """What the runtime executes, and what each source would take for the cell as it is and pruned."""

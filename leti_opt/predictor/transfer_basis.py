@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from leti_opt.architecture_table import ArchitectureTable
 from leti_opt.predictor.additive_fit import Floats, Standardized, with_ones
 from leti_opt.predictor.cells import CellRows
-from leti_opt.predictor.kernel_features import CORE_GROUPS, UNPRUNED_GROUPS, columns_of
+from leti_opt.predictor.kernel_features import UNPRUNED_GROUPS, columns_of
 
 SOURCE, SOURCE_PRUNED = "source", "source_pruned"
 """Groups of the sources' predictions: of the cells as they were handed in, and of what pruning leaves."""
@@ -19,7 +19,8 @@ AS_GIVEN, PRUNED = VIEWS = (0, 1)
 """Whether a device executes what leads nowhere."""
 
 _ABSENT = "none"
-_LINEAR_GROUPS = (CORE_GROUPS, ("pairs", "depths"), UNPRUNED_GROUPS)
+LINEAR_GROUPS = (("counts", "work"), ("sums", "paths", "activations"), ("pairs", "depths"), UNPRUNED_GROUPS)
+"""Features whose costs are taken to be equally uncertain, group by group; the last is of unpruned cells."""
 _METRIC_GROUPS = (("counts", "work"), ("sums", "paths", "activations"), ("pairs", "depths"))
 _USUAL_SIZE = 0.1
 """Standard deviation of each part, relative to the latency, before its scale is chosen."""
@@ -74,11 +75,13 @@ class Basis:
     sizes: Floats
 
     @classmethod
-    def of(cls, features: Floats, names: tuple[str, ...]) -> Basis:
+    def of(
+        cls, features: Floats, names: tuple[str, ...], linear_groups: Sequence[Sequence[str]] = LINEAR_GROUPS
+    ) -> Basis:
         """From features of cells such as the sources measured."""
         groups, metric = (
             [Standardized.of(features, columns_of(names, *chosen)) for chosen in kinds]
-            for kinds in (_LINEAR_GROUPS, _METRIC_GROUPS)
+            for kinds in (linear_groups, _METRIC_GROUPS)
         )
         columns = np.array([columns_of(names, SOURCE), columns_of(names, SOURCE_PRUNED)])
         units = np.exp(np.log(features[:, columns[AS_GIVEN]]).mean(axis=0))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from leti_opt.predictor.additive_fit import Floats
 from leti_opt.predictor.residual_process import Scales
-from leti_opt.predictor.transfer_basis import AS_GIVEN, Basis
+from leti_opt.predictor.transfer_basis import AS_GIVEN, LINEAR_GROUPS, Basis
 from leti_opt.predictor.transfer_process import learned_scales
 
 _REFERENCE_POINTS = 1000
@@ -34,11 +34,16 @@ class SourceKnowledge:
     scales: list[Scales]
 
     @classmethod
-    def of(cls, samples: Sequence[tuple[NDArray[np.float32], Floats]], names: tuple[str, ...]) -> Self:
+    def of(
+        cls,
+        samples: Sequence[tuple[NDArray[np.float32], Floats]],
+        names: tuple[str, ...],
+        linear_groups: Sequence[Sequence[str]] = LINEAR_GROUPS,
+    ) -> Self:
         """From features and latencies of some cells of each source."""
         every = np.concatenate([features for features, _ in samples])
         places = np.linspace(0, len(every) - 1, min(len(every), _REFERENCE_POINTS)).astype(np.int64)
-        basis = Basis.of(every[places].astype(np.float64), names)
+        basis = Basis.of(every[places].astype(np.float64), names, linear_groups)
         scales = []
         for own, (features, latency_ms) in enumerate(samples):
             others = [place for place in range(len(samples)) if place != own]

@@ -272,7 +272,7 @@ def _columns_text(places: Sequence[DevicePlace]) -> str:
 
 
 def _usage(panels: Sequence[str], csv: bool) -> str:
-    lines = ["## Use", "", "```python", "import pandas as pd", f'table = pd.read_parquet("{TABLE}.parquet")', "```"]
+    lines = ["## Use", "", "```python", "import pandas as pd", "", f'table = pd.read_parquet("{TABLE}.parquet")', "```"]
     if csv:
         lines += ["", f"`{TABLE}.csv` has the same rows; adjacency and operations are JSON there."]
     if panels:

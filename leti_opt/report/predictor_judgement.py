@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from leti_opt.errors import InvalidInputError
-from leti_opt.predictor.evaluation import repeated
+from leti_opt.predictor.evaluation import LEARNING_CURVE_SIZES, repeated
 from leti_opt.predictor.predictor import LatencyPredictor
 from leti_opt.predictor.scores import COVERAGE, Scores, scores_of_cells, scores_of_splits
 from leti_opt.predictor.training_data import TrainingData, TrainingStory
@@ -81,6 +81,20 @@ def judged_by_splits(makers: Mapping[str, Maker], data: TrainingData, size: int 
     return Judgement(data.story, None, data.network.digest, splits, wanted, tested, tuple(rows), data.left_out)
 
 
+def judged_at_sizes(kind: str, make: Maker, data: TrainingData, splits: int) -> list[Judgement]:
+    """One kind with more and more cells to learn from, up to four fifths of them: a learning curve.
+
+    Args:
+        kind: what the command line calls it.
+        make: makes an unfitted predictor.
+        data: the cells.
+        splits: how often they are split for each size.
+    """
+    most = int(TRAIN_SHARE * len(np.unique(data.cells.graph_hashes)))
+    sizes = [*(size for size in LEARNING_CURVE_SIZES if size < most), most]
+    return [judged_by_splits({kind: make}, data, size, splits) for size in sizes]
+
+
 def judged_by_cells(
     kind: str,
     predictor: LatencyPredictor,
@@ -126,5 +140,4 @@ def learned_just_these(predictor: LatencyPredictor, data: TrainingData) -> bool:
     """Whether a predictor was fitted to just these cells and latencies, so that it must not be judged by them."""
     if predictor.training_size_ != len(data):
         return False
-    again = type(predictor)(**predictor.get_params())
-    return again.fit(data.cells, data.latency_ms).training_digest_ == predictor.training_digest_
+    return predictor.fresh().fit(data.cells, data.latency_ms).training_digest_ == predictor.training_digest_

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import isfinite
 from typing import Any
 
@@ -27,6 +28,10 @@ def origin_lines(*stories: TrainingStory | None) -> list[str]:
     ['SIMULATED: a formula gave these figures; nothing was measured']
     """
     lines = [_UNTOLD if each is None else _ORIGINS.get(each.origin, each.origin.upper()) for each in stories]
+    others = Counter(other.origin for each in stories if each is not None for other in each.others)
+    for origin, devices in others.items():
+        if line := _ORIGINS.get(origin, origin.upper()):
+            lines.append(f"{line} (so it is for {devices} of the other devices that it learned from)")
     return [line for line in dict.fromkeys(lines) if line]
 
 

@@ -120,6 +120,18 @@ class TestEvaluate:
         assert found["learned"]["origin"] == "simulated"
         assert row["fit_seconds"] > 0
 
+    def test_a_learning_curve_has_a_line_for_each_size(self, data: Path) -> None:
+        arguments = ("predictor", "evaluate", data, *NAMED, "--kind", "flops", "--splits", "2", "--curve")
+        curve = printed_json(*arguments)["curve"]
+        assert [each["train_cells"] for each in curve] == [10, 30, 64]
+        assert [each["test_cells"] for each in curve] == [70, 50, 16]
+        printed = leti_opt(*arguments).output
+        assert "2 split(s) for each number of cells" in printed
+        assert WARNING in printed
+
+    def test_a_curve_goes_through_sizes_by_itself(self, data: Path) -> None:
+        assert "leave out --size" in refusal("predictor", "evaluate", data, *NAMED, "--curve", "--size", "20")
+
     def test_one_split_is_not_sure_of_anything(self, data: Path) -> None:
         options = (*NAMED, "--kind", "flops", "--splits", "1")
         assert "one split says nothing of how sure" in leti_opt("predictor", "evaluate", data, *options).stdout
@@ -171,7 +183,7 @@ class TestCompare:
         assert found["predictors"][1]["within"] == alone["predictors"][0]["within"]
 
     @pytest.mark.slow
-    def test_all_kinds_are_compared_where_none_is_named(self, data: Path) -> None:
+    def test_all_quick_kinds_are_compared_where_none_is_named(self, data: Path) -> None:
         found = printed_json("predictor", "compare", data, *NAMED, "--splits", "2")
         assert [row["kind"] for row in found["predictors"]] == ["flops", "better-flops", "xgboost", "kernel"]
 
@@ -285,7 +297,7 @@ class TestPredict:
         (["evaluate", "DATA", "--held-out", "DATA", "--predictor", "SAVED"], "use one"),
         (["evaluate", "DATA", "-n", "nasbench201", "-d", "good", "--predictor", "SAVED"], "is for another network"),
         (["compare", "DATA", "-n", "small", "-d", "good", "--kind", "flops,flops"], "names a kind twice"),
-        (["compare", "DATA", "-n", "small", "-d", "good", "--kind", "flops,gcn"], "unknown kind 'gcn'"),
+        (["compare", "DATA", "-n", "small", "-d", "good", "--kind", "flops,gnn"], "unknown kind 'gnn'"),
         (["predict", "typo.predictor", CONV], "there is no file typo.predictor"),
         (["predict", "DATA", CONV], "no predictor that leti_opt saved"),
         (["predict", "SAVED"], "name cells, or a --table of cells, or a whole --space"),

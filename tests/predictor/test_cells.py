@@ -9,6 +9,7 @@ from leti_opt import NAS_BENCH_101, NAS_BENCH_201, network_cost
 from leti_opt.architecture import Architecture
 from leti_opt.architecture_table import ArchitectureTable
 from leti_opt.errors import InvalidInputError
+from leti_opt.predictor.cell_columns import CellColumns
 from leti_opt.predictor.cells import CellRows, rows_of, table_of
 from leti_opt.predictor.kernel_features import kernel_features
 from tests.predictor.samples import NATIVE, small_table
@@ -49,8 +50,9 @@ def test_ends_of_absent_edges_are_those_of_their_nodes(own: list[int]) -> None:
             if place != 0:
                 reached |= {target} if source in reached else set()
                 leading |= {source} if target in leading else set()
-    assert rows.ends[0][0].tolist() == [source in reached for source, _ in EDGES]
-    assert rows.ends[1][0].tolist() == [target in leading for _, target in EDGES]
+    ends = CellColumns.of(rows).ends
+    assert (ends[0][:, 0] > 0).tolist() == [source in reached for source, _ in EDGES]
+    assert (ends[1][:, 0] > 0).tolist() == [target in leading for _, target in EDGES]
 
 
 def test_a_cell_that_is_cut_off_is_refused() -> None:

@@ -12,6 +12,7 @@ from leti_opt.predictor.boosted_trees import BoostedTreesRegressor
 from leti_opt.predictor.kernel_regressor import KernelRegressor
 from leti_opt.predictor.line import LineRegressor
 from leti_opt.predictor.residual_process import _NegativeLikelihood, matern, squared_distances
+from leti_opt.predictor.sum_regressor import SumRegressor
 
 ROBUST = {
     "check_sample_weight_equivalence_on_dense_data": (
@@ -26,7 +27,7 @@ def known_failures(estimator: Any) -> dict[str, str]:
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @parametrize_with_checks(
-    [LineRegressor(), TwoLinesRegressor(), BoostedTreesRegressor(trees=30), KernelRegressor()],
+    [LineRegressor(), TwoLinesRegressor(), BoostedTreesRegressor(trees=30), KernelRegressor(), SumRegressor()],
     expected_failed_checks=known_failures,
 )
 def test_numeric_parts_are_estimators_of_scikit_learn(estimator: Any, check: Any) -> None:

@@ -107,6 +107,19 @@ def test_a_device_that_prunes_is_predicted_from_devices_that_do_not(transfer: Tr
     assert found.mean_absolute_percentage_error < 12
 
 
+def test_a_device_with_costs_like_no_source_is_learned_from_twenty_latencies(transfer: TransferPredictor) -> None:
+    others = native_cells(400, seed=3)
+    odd_ms = (1.8, 0.2, 3.6, 1.2, 0.7, 0.2)
+    measured = native_latency_ms(others, odd_ms, pruned=False, seed=5)
+    found = []
+    for seed in range(4):
+        few = native_cells(20, seed=40 + seed)
+        transfer.fit(few, native_latency_ms(few, odd_ms, pruned=False, seed=seed))
+        found.append(prediction_metrics(transfer.predict(others), measured))
+    assert np.mean([one.spearman for one in found]) > 0.97
+    assert np.mean([one.mean_absolute_percentage_error for one in found]) < 5
+
+
 @pytest.mark.parametrize(("pruned", "view"), [(False, AS_GIVEN), (True, PRUNED)])
 def test_whether_a_device_executes_dead_ends_is_learned(transfer: TransferPredictor, pruned: bool, view: int) -> None:
     few = native_cells(20, seed=6)
@@ -221,3 +234,32 @@ def test_spread_cells_are_farther_apart_than_cells_at_random() -> None:
 def test_more_cells_than_there_are_cannot_be_chosen(count: int) -> None:
     with pytest.raises(InvalidInputError, match="ask for 1 to 5"):
         spread_cells(native_cells(5, seed=0), NATIVE, count)
+
+
+def test_a_clone_keeps_the_sources(sources: Sources) -> None:
+    from sklearn.base import clone
+
+    copied = clone(TransferPredictor(NATIVE, sources, seed=3))
+    assert set(copied.sources) == set(sources)
+    assert copied.seed == 3
+    few = native_cells(12, seed=18)
+    measured = native_latency_ms(few, TARGET_MS, pruned=False, seed=19)
+    assert np.isfinite(copied.fit(few, measured).predict(few)).all()
+
+
+def test_a_fresh_one_is_unfitted_and_shares_what_the_sources_taught(transfer: TransferPredictor) -> None:
+    few = native_cells(12, seed=18)
+    measured = native_latency_ms(few, TARGET_MS, pruned=False, seed=19)
+    transfer.fit(few, measured)
+    fresh = transfer.fresh()
+    assert not hasattr(fresh, "feature_names_")
+    assert fresh._knowledge is transfer._knowledge
+    assert fresh.fit(few, measured).training_digest_ == transfer.training_digest_
+
+
+def test_a_loaded_one_has_fresh_ones_too(transfer: TransferPredictor, tmp_path: Path) -> None:
+    few = native_cells(12, seed=18)
+    measured = native_latency_ms(few, TARGET_MS, pruned=False, seed=19)
+    transfer.fit(few, measured).save(tmp_path / "transfer.zip")
+    fresh = load_predictor(tmp_path / "transfer.zip").fresh()
+    assert fresh.fit(few, measured).predict(few).tolist() == transfer.predict(few).tolist()
