@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: venv demo test test-slow lint benchmark clean
+.PHONY: venv demo test test-slow lint benchmark benchmark-predictors clean
 
 venv: $(STAMP)
 
@@ -40,6 +40,22 @@ benchmark: $(STAMP)
 	$(BIN)/python -m benchmarks.campaigns.rehearsal
 	$(BIN)/python -m benchmarks.certainty.intervals
 	$(BIN)/python -m benchmarks.agreement
+	$(BIN)/python -m benchmarks.summary
+
+# The public data are not part of the repository; DATA is the folder that holds nas_bench_201, fbnet, once_for_all.
+DATA ?= ../shared/data
+PREDICTORS := OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.predictors
+benchmark-predictors: $(STAMP)
+	$(PREDICTORS).table2
+	$(PREDICTORS).host_clusters
+	$(PREDICTORS).prediction_speed
+	$(PREDICTORS).public_columns --data $(DATA)
+	$(PREDICTORS).noise --data $(DATA)
+	$(PREDICTORS).all_columns --data $(DATA)
+	$(PREDICTORS).learning_curves --data $(DATA)
+	$(PREDICTORS).gcn --data $(DATA)
+	$(PREDICTORS).transfer --data $(DATA)
+	$(PREDICTORS).vector_spaces --data $(DATA)
 	$(BIN)/python -m benchmarks.summary
 
 clean:

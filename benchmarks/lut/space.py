@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from benchmarks.lut.page import put_into_page
+from benchmarks.page import DOCS, put_into_page
 from benchmarks.result_table import write_result
 from leti_opt import NAS_BENCH_101, DeviceLatencyObjective, NetworkConfig, enumerate_architectures
 from leti_opt.architecture_table import ArchitectureTable
@@ -71,7 +71,7 @@ def main() -> None:
     command = shlex.join(["python", "-m", "benchmarks.lut.space", *sys.argv[1:]])
     origin = f"{machine.processor}, {machine.system}, {machine.runtime}, {table.origin.device}; `{command}`"
     lines = [*markdown_table(HEADINGS, rows), "", " ".join(notes), "", origin]
-    put_into_page("space", lines, "benchmarks.lut.space")
+    put_into_page(DOCS / "lut.md", "space", lines, "benchmarks.lut.space")
 
 
 def _measured(

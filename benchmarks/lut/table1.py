@@ -14,7 +14,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from benchmarks.lut.page import PAGE, put_into_page
+from benchmarks.page import DOCS, put_into_page
 from benchmarks.result_table import RESULTS, write_result
 from leti_opt.campaign.lut_result import LutResult
 from leti_opt.campaign.lut_study import LutStep, LutStudy
@@ -24,7 +24,8 @@ from leti_opt.report.lut_table import HEADINGS, NOTE, costly_lines, markdown_tab
 from leti_opt.report.lut_waterfall import waterfall_figure
 from leti_opt.report.machine import describe_machine
 
-PICTURE = PAGE.parent / "images" / "lut_waterfall.png"
+PAGE = DOCS / "lut.md"
+PICTURE = DOCS / "images" / "lut_waterfall.png"
 CELL = "0-1,0-2,0-4,1-2,1-4,2-3,2-4,3-4:conv3x3-bn-relu,conv1x1-bn-relu,maxpool3x3"
 MODELS = ("resnet50", "nasnetmobile", "mobilenetv2", "mobilenetv3small", "efficientnetb0", "resnet50v2", CELL)
 CELL_FILTERS = 64
@@ -74,12 +75,12 @@ def write_tables(result: LutResult, remark: str | None = None) -> None:
         f"{machine.processor}, {machine.system}, {machine.runtime}, {result.device}; {when}; `{command}`",
         *(["", remark] if remark else []),
     ]
-    put_into_page("table", [*markdown_table(HEADINGS, rows), "", NOTE, "", *origin], _WRITER)
-    put_into_page("errors", markdown_table(["pieces", "median error", "largest", "of"], errors), _WRITER)
+    put_into_page(PAGE, "table", [*markdown_table(HEADINGS, rows), "", NOTE, "", *origin], _WRITER)
+    put_into_page(PAGE, "errors", markdown_table(["pieces", "median error", "largest", "of"], errors), _WRITER)
     costly = [
         line for model in result.models[:2] for line in [f"{model.name}:", *costly_lines(model, "layer", COSTLIEST)]
     ]
-    put_into_page("costly", ["```", *costly, "```"], _WRITER)
+    put_into_page(PAGE, "costly", ["```", *costly, "```"], _WRITER)
 
 
 def _errors_row(result: LutResult, place: int) -> list[str]:

@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.page import DOCS
 from leti_opt import NetworkConfig
 from leti_opt.predictor.training_data import TrainingData, campaign_data
 
 HOST_CELLS = Path(__file__).resolve().parents[2] / "examples" / "data" / "host_small_cells"
 """Its folder; the README there says how it was measured."""
+
+PAGE = DOCS / "predictor_figures.md"
+"""Where the tables of these cells go, too."""
 
 NETWORK = NetworkConfig.small(filters=64)
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.predictors.host_cells import HOST_CELLS, host_cells
+from benchmarks.page import DOCS, put_into_page
+from benchmarks.predictors.host_cells import HOST_CELLS, PAGE, host_cells
 from benchmarks.result_table import write_result
 from leti_opt import network_cost
 from leti_opt.predictor.better_flops import BetterFlopsPredictor
@@ -25,7 +26,7 @@ from leti_opt.predictor.training_data import TrainingData
 
 Floats = NDArray[np.float64]
 
-PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "host_clusters.png"
+PICTURE = DOCS / "images" / "host_clusters.png"
 MOST_CLUSTERS = 6
 
 
@@ -41,13 +42,14 @@ def main() -> None:
     rows = [cut_row(name, values, line_errors) for name, values in facts.items()]
     rows.sort(key=lambda row: -float(row[3]))
     headings = ["cut by", "best cut", "cells below and above", "explained of the errors of a line over FLOPs, %"]
-    write_result(
+    path = write_result(
         "host_clusters",
         "Clusters among the cells that we measured",
         headings,
         rows,
         notes(data, line_errors, better, facts["peak memory, MiB"]),
     )
+    put_into_page(PAGE, "clusters", path.read_text().splitlines()[2:], "benchmarks.predictors.host_clusters")
     draw(data, better)
 
 

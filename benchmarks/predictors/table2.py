@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.predictors.host_cells import HOST_CELLS, MeasuredTwice, host_cells, measured_twice
+from benchmarks.page import put_into_page
+from benchmarks.predictors.host_cells import HOST_CELLS, PAGE, MeasuredTwice, host_cells, measured_twice
 from benchmarks.predictors.public_columns import with_interval
 from benchmarks.result_table import write_result
 from leti_opt import NetworkConfig
@@ -67,7 +68,9 @@ def main() -> None:
     rows.append(measured_again(twice))
     headings = ["predictor", "learned from", *(f"±{100 * each:.0f} %" for each in TOLERANCES)]
     headings += ["MAPE, %", "Spearman", "in 90 % interval, %", "fit, s"]
-    write_result("table2", "Predictors on cells that we measured", headings, rows, notes(data, twice, arguments.splits))
+    title = "Predictors on cells that we measured"
+    path = write_result("table2", title, headings, rows, notes(data, twice, arguments.splits))
+    put_into_page(PAGE, "table2", path.read_text().splitlines()[2:], "benchmarks.predictors.table2")
 
 
 def judged(name: str, make: Callable[[], LatencyPredictor], data: TrainingData, share: float, splits: int) -> list[str]:
