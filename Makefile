@@ -51,7 +51,7 @@ benchmark-predictors: $(STAMP)
 	$(PREDICTORS).prediction_speed
 	$(PREDICTORS).public_columns --data $(DATA)
 	$(PREDICTORS).noise --data $(DATA)
-	$(PREDICTORS).all_columns --data $(DATA)
+	$(PREDICTORS).public_columns --all-columns --splits 2 --data $(DATA)
 	$(PREDICTORS).learning_curves --data $(DATA)
 	$(PREDICTORS).gcn --data $(DATA)
 	$(PREDICTORS).transfer --data $(DATA)

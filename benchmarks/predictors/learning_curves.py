@@ -32,7 +32,7 @@ def main() -> None:
     """Judge our predictor at every size on every column, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--columns", nargs="+", default=list(COLUMNS))
+    parser.add_argument("--columns", nargs="+", help="those with aims if absent, all of a file that has none of them")
     parser.add_argument("--sizes", nargs="+", type=int, default=list(LEARNING_CURVE_SIZES))
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1, help="processes")
@@ -40,7 +40,7 @@ def main() -> None:
     data = load_columns(arguments.data)
     tasks = (
         joblib.delayed(row)(data, column, size, arguments.splits)
-        for column in arguments.columns
+        for column in arguments.columns or data.present(COLUMNS)
         for size in arguments.sizes
     )
     write_result(

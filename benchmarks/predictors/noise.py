@@ -33,7 +33,7 @@ def main() -> None:
     """Judge the noise of each column, look at the worst cells, and write both down."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--columns", nargs="+", default=list(COLUMNS))
+    parser.add_argument("--columns", nargs="+", help="those with aims if absent, all of a file that has none of them")
     arguments = parser.parse_args()
     data = load_columns(arguments.data)
     pairs = swapped_pairs(data.operations)
@@ -47,7 +47,7 @@ def main() -> None:
         "Ours: KernelPredictor, 900 cells of different classes, seed 0; all cells of other classes. Quick and slow: "
         "the same among the fifths of the cells that take shortest and longest.",
     ]
-    for column in arguments.columns:
+    for column in arguments.columns or data.present(COLUMNS):
         row, note = judge(data, column, pairs)
         rows.append(row)
         notes.append(note)

@@ -89,7 +89,7 @@ def main() -> None:
     """Judge every predictor on every column and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--columns", nargs="+", default=list(COLUMNS))
+    parser.add_argument("--columns", nargs="+", help="those with aims if absent, all of a file that has none of them")
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--size", type=int, default=900, help="training cells")
     parser.add_argument("--workers", type=int, default=1, help="processes; processor times are those of one")
@@ -103,7 +103,7 @@ def main() -> None:
     data = load_columns(arguments.data)
     data.cells.table()
     splits = [split_by_class(data.classes, arguments.size, seed) for seed in range(arguments.splits)]
-    tasks = (joblib.delayed(judge)(data, column, splits) for column in arguments.columns)
+    tasks = (joblib.delayed(judge)(data, column, splits) for column in arguments.columns or data.present(COLUMNS))
     found = [one for part in joblib.Parallel(n_jobs=arguments.workers)(tasks) for one in part]
     headings = ["column", "predictor", "±1 %", "±5 %", "±10 %", "MAPE, %", "RMSE, ms", "Spearman", "Kendall"]
     headings += ["in 90 % interval, %", "fit, s"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +40,22 @@ class PublicColumns:
             raise SystemExit(f"there is no column {device!r}; there are {', '.join(self.devices)}")
         return self.latency_ms[:, self.devices.index(device)]
 
+    def present(self, named: Iterable[str]) -> list[str]:
+        """Those of some devices that the file has; all of its devices where it has none of them."""
+        return [device for device in named if device in self.devices] or list(self.devices)
 
-def load_columns(folder: Path) -> PublicColumns:
-    """Read the file; any file of the same form will do."""
-    path = folder / FILE
+
+def load_columns(source: Path) -> PublicColumns:
+    """Read the data.
+
+    Args:
+        source: any file of the same form, or the folder that holds :data:`FILE`.
+    """
+    path = source if source.suffix == ".npz" else source / FILE
     if not path.is_file():
         raise SystemExit(
-            f"there is no {path}: the public latencies do not come with the repository; name the folder that holds "
-            f"{FILE} with --data"
+            f"there is no {path}: the public latencies do not come with the repository; name a file, or a folder that "
+            f"holds {FILE}, with --data"
         )
     with np.load(path, allow_pickle=False) as file:
         connected = file["connected"]

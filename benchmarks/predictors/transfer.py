@@ -78,14 +78,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--sources", nargs="+", default=[f"help/{name}" for name in SOURCES], help="columns")
+    parser.add_argument("--targets", nargs="+", help="columns; HELP's and LatBench's if absent, or all but the sources")
     arguments = parser.parse_args()
     data = load_columns(arguments.data)
     rows = measured_rows(data)
-    ours = transfer_predictor(data, rows)
+    ours = transfer_predictor(data, rows, arguments.sources)
     scratch = KernelPredictor(NETWORK)
     table, plain = Table(ours, data), Table(scratch, data)
     ours.features, scratch.features = table, plain  # type: ignore[method-assign, assignment]
-    targets = [f"help/{name}" for name in VALIDATION] + [name for name in data.devices if name.startswith("latbench/")]
+    targets = arguments.targets or usual_targets(data, arguments.sources)
     found = []
     for target in targets:
         latency_ms = data.column(target)
@@ -101,13 +103,14 @@ def main() -> None:
                 replace(ceiling, size=size),
             ]
         print(*(" | ".join(row) for row in lines(found, target, target)), sep="\n", flush=True)
-    groups = [("all", ""), ("HELP's", "help/"), ("LatBench's", "latbench/"), *((target, target) for target in targets)]
+    parts = [pair for pair in (("HELP's", "help/"), ("LatBench's", "latbench/")) if any_starts(targets, pair[1])]
+    groups = [("all", ""), *parts, *((target, target) for target in targets)]
     write_result(
         "transfer",
         "Few-shot transfer to a new device",
         ["target", "cells", *METHODS, "transfer: worst draw", "transfer: in 90 % interval, %"],
         [row for name, start in groups for row in lines(found, name, start)],
-        notes(arguments.splits, len(targets)),
+        notes(arguments.splits, arguments.sources, targets),
         figures(found),
     )
 
@@ -117,10 +120,22 @@ def measured_rows(data: PublicColumns) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).choice(len(data.cells), SOURCE_CELLS, replace=False))
 
 
-def transfer_predictor(data: PublicColumns, rows: NDArray[np.int64]) -> TransferPredictor:
+def usual_targets(data: PublicColumns, sources: Sequence[str]) -> list[str]:
+    """HELP's validation devices and LatBench's; of a file that has none of them, all that are no sources."""
+    named = {f"help/{name}" for name in VALIDATION}
+    found = [name for name in data.devices if name in named or name.startswith("latbench/")]
+    return [name for name in found or data.devices if name not in sources]
+
+
+def any_starts(names: Sequence[str], start: str) -> bool:
+    """Whether a name begins so."""
+    return any(name.startswith(start) for name in names)
+
+
+def transfer_predictor(data: PublicColumns, rows: NDArray[np.int64], sources: Sequence[str]) -> TransferPredictor:
     """The transfer that knows these cells' latencies on the sources."""
     measured = data.cells.take(rows)
-    return TransferPredictor(NETWORK, {name: (measured, data.column(f"help/{name}")[rows]) for name in SOURCES})
+    return TransferPredictor(NETWORK, {name: (measured, data.column(name)[rows]) for name in sources})
 
 
 def random_split(classes: NDArray[np.int64], size: int, seed: int) -> Split:
@@ -207,14 +222,14 @@ def figures(found: Sequence[Found]) -> list[Figure]:
     return made
 
 
-def notes(splits: int, targets: int) -> list[str]:
+def notes(splits: int, sources: Sequence[str], targets: Sequence[str]) -> list[str]:
     """How to read the table."""
     return [
         "Each field: Spearman's rank correlation, and the share within ±10 % of the latency.",
-        f"Sources: {', '.join(SOURCES)} of HELP, {SOURCE_CELLS} cells each, the same for all, drawn with seed 0; of "
+        f"Sources: {', '.join(sources)}, {SOURCE_CELLS} cells each, the same for all, drawn with seed 0; of "
         "other cells no source's latency was seen.",
-        f"Targets: {', '.join(VALIDATION)} of HELP, and all {targets - len(VALIDATION)} columns of LatBench. Settings "
-        "were chosen on the sources (`benchmarks.predictors.transfer_choice`). That a device may be like a single "
+        f"Targets: {', '.join(targets)}. Settings "
+        "were chosen on HELP's sources (`benchmarks.predictors.transfer_choice`). That a device may be like a single "
         "source was added after a first run on the targets had shown the need, and checked on the sources; so the "
         "targets are not quite unseen.",
         f"transfer: the few cells are drawn at random among all, as HELP's are, but each of another isomorphism class; "
@@ -222,8 +237,8 @@ def notes(splits: int, targets: int) -> list[str]:
         "of all other classes. From scratch (`KernelPredictor`) and single source: the same cells.",
         "cells chosen far apart: one choice among the sources' cells by `spread_cells`, without a look at any latency; "
         "the cells that judge it are of other classes than these.",
-        "Single source: nine sources, each as it is and of pruned cells; the one whose logarithms differ most evenly "
-        "from the few, times the median ratio.",
+        f"Single source: {len(sources)} sources, each as it is and of pruned cells; the one whose logarithms differ "
+        "most evenly from the few, times the median ratio.",
         "900 cells of its own: `KernelPredictor` after the sources' cells were measured on the target, judged by the "
         "first draw's cells of ten without these. It has cells of the same classes, so is rather too good: a ceiling. "
         "It is the same in all four rows.",

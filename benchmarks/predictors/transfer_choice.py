@@ -147,7 +147,7 @@ def main() -> None:
 
 def cases(data: PublicColumns, rows: Rows) -> Iterator[Case]:
     """Every source as it is, as if it pruned, and with the convolutions exchanged."""
-    table = Table(transfer_predictor(data, rows), data)
+    table = Table(transfer_predictor(data, rows, [f"help/{name}" for name in SOURCES]), data)
     emulated = {
         "as it is": np.arange(len(data.cells)),
         "pruned": pruned_places(data),
