@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from leti_opt.accuracy.training import DigitsAccuracy as DigitsAccuracy
     from leti_opt.architecture import Architecture as Architecture
     from leti_opt.architecture_table import ArchitectureTable as ArchitectureTable
+    from leti_opt.campaign.block_study import BlockStudy as BlockStudy
     from leti_opt.campaign.dataset import DatasetCampaign as DatasetCampaign
     from leti_opt.campaign.definition import CampaignDefinition as CampaignDefinition
     from leti_opt.campaign.lut_study import LutStudy as LutStudy
@@ -33,14 +34,24 @@ if TYPE_CHECKING:
     from leti_opt.network.tflite_writer import write_tflite as write_tflite
     from leti_opt.objective.accuracy_latency import AccuracyLatencyObjective as AccuracyLatencyObjective
     from leti_opt.objective.active import fit_actively as fit_actively
+    from leti_opt.objective.adaptation import adapt as adapt
     from leti_opt.objective.latency import DeviceLatencyObjective as DeviceLatencyObjective
     from leti_opt.objective.latency import LatencyObjective as LatencyObjective
     from leti_opt.objective.limit_decisions import LimitRow as LimitRow
     from leti_opt.objective.limit_decisions import decide_limits as decide_limits
     from leti_opt.objective.limits import LatencyLimit as LatencyLimit
     from leti_opt.objective.surrogate import SurrogateObjective as SurrogateObjective
+    from leti_opt.predictor.better_flops import BetterFlopsPredictor as BetterFlopsPredictor
+    from leti_opt.predictor.boosted_trees import BoostedTreesPredictor as BoostedTreesPredictor
+    from leti_opt.predictor.flops import FlopsPredictor as FlopsPredictor
+    from leti_opt.predictor.gcn import GcnPredictor as GcnPredictor
+    from leti_opt.predictor.kernel_model import KernelPredictor as KernelPredictor
     from leti_opt.predictor.lut import LatencyTable as LatencyTable
+    from leti_opt.predictor.lut_predictor import LutPredictor as LutPredictor
+    from leti_opt.predictor.predictor import LatencyPredictor as LatencyPredictor
+    from leti_opt.predictor.predictor import load_predictor as load_predictor
     from leti_opt.predictor.selection import select as select
+    from leti_opt.predictor.transfer import TransferPredictor as TransferPredictor
     from leti_opt.search_space.definition import NAS_BENCH_101 as NAS_BENCH_101
     from leti_opt.search_space.definition import NAS_BENCH_201 as NAS_BENCH_201
     from leti_opt.search_space.definition import SpaceDefinition as SpaceDefinition
@@ -54,15 +65,23 @@ _HOME = {
     "Architecture": "leti_opt.architecture",
     "ArchitectureSpace": "leti_opt.search_space.parametrization",
     "ArchitectureTable": "leti_opt.architecture_table",
+    "BetterFlopsPredictor": "leti_opt.predictor.better_flops",
+    "BlockStudy": "leti_opt.campaign.block_study",
+    "BoostedTreesPredictor": "leti_opt.predictor.boosted_trees",
     "CampaignDefinition": "leti_opt.campaign.definition",
     "DatasetCampaign": "leti_opt.campaign.dataset",
     "DeviceLatencyObjective": "leti_opt.objective.latency",
     "DigitsAccuracy": "leti_opt.accuracy.training",
+    "FlopsPredictor": "leti_opt.predictor.flops",
+    "GcnPredictor": "leti_opt.predictor.gcn",
+    "KernelPredictor": "leti_opt.predictor.kernel_model",
     "LatencyLimit": "leti_opt.objective.limits",
     "LatencyObjective": "leti_opt.objective.latency",
+    "LatencyPredictor": "leti_opt.predictor.predictor",
     "LatencyStore": "leti_opt.store.latency_store",
     "LatencyTable": "leti_opt.predictor.lut",
     "LimitRow": "leti_opt.objective.limit_decisions",
+    "LutPredictor": "leti_opt.predictor.lut_predictor",
     "LutStudy": "leti_opt.campaign.lut_study",
     "MeasurableModel": "leti_opt.device.model",
     "Measurement": "leti_opt.device.measurement",
@@ -74,6 +93,8 @@ _HOME = {
     "SpaceDefinition": "leti_opt.search_space.definition",
     "SurrogateObjective": "leti_opt.objective.surrogate",
     "TableCost": "leti_opt.network.table_cost",
+    "TransferPredictor": "leti_opt.predictor.transfer",
+    "adapt": "leti_opt.objective.adaptation",
     "build_keras_model": "leti_opt.network.keras_model",
     "build_layer_graph": "leti_opt.network.assembly",
     "convert_tflite": "leti_opt.network.tflite_converter",
@@ -83,6 +104,7 @@ _HOME = {
     "fit_actively": "leti_opt.objective.active",
     "gpu_support": "leti_opt.network.gpu_support",
     "gpu_support_mask": "leti_opt.network.table_gpu_support",
+    "load_predictor": "leti_opt.predictor.predictor",
     "measure": "leti_opt.device.protocol",
     "network_cost": "leti_opt.network.cost",
     "open_device": "leti_opt.device.open_device",

@@ -18,15 +18,23 @@ PROMISED = {
     "Architecture",
     "ArchitectureSpace",
     "ArchitectureTable",
+    "BetterFlopsPredictor",
+    "BlockStudy",
+    "BoostedTreesPredictor",
     "CampaignDefinition",
     "DatasetCampaign",
     "DeviceLatencyObjective",
     "DigitsAccuracy",
+    "FlopsPredictor",
+    "GcnPredictor",
+    "KernelPredictor",
     "LatencyLimit",
     "LatencyObjective",
+    "LatencyPredictor",
     "LatencyStore",
     "LatencyTable",
     "LimitRow",
+    "LutPredictor",
     "LutStudy",
     "MeasurableModel",
     "Measurement",
@@ -38,6 +46,8 @@ PROMISED = {
     "SpaceDefinition",
     "SurrogateObjective",
     "TableCost",
+    "TransferPredictor",
+    "adapt",
     "build_keras_model",
     "build_layer_graph",
     "convert_tflite",
@@ -47,6 +57,7 @@ PROMISED = {
     "fit_actively",
     "gpu_support",
     "gpu_support_mask",
+    "load_predictor",
     "measure",
     "network_cost",
     "open_device",
@@ -71,7 +82,18 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     "statement", ["import leti_opt", "import leti_opt.cli.main", "from leti_opt import Architecture"]
 )
 def test_importing_loads_nothing_heavy(statement: str) -> None:
-    heavy = ("tensorflow", "keras", "nevergrad", "ai_edge_litert", "pandas", "matplotlib", "sqlalchemy", "sklearn")
+    heavy = [
+        "tensorflow",
+        "keras",
+        "nevergrad",
+        "ai_edge_litert",
+        "pandas",
+        "matplotlib",
+        "sqlalchemy",
+        "sklearn",
+        "xgboost",
+        "distributed",
+    ]
     code = f"{statement}; import sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.predictors.table2 [--data DIR] [--splits 10] [--slow-splits 2]
 
 The last row is no predictor: some cells were measured a second time at another hour, and it says how often the second
-figure is as close to the first as a prediction has to be. No predictor of one figure does better for long.
+figure is as close to the first as a prediction has to be. Both figures have noise there. A prediction that smooths over
+many cells or kernels has hardly any of its own, so the best may lie above that row.
 """
 
 from __future__ import annotations

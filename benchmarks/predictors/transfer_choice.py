@@ -170,10 +170,11 @@ def without(table: Table, name: str) -> tuple[NDArray[np.float32], tuple[str, ..
     """Features without a source and its relatives, their names, and the sources that are left."""
     family = next((own for own in RELATIVES if name.startswith(own)), name)
     others = [other for other in SOURCES if not other.startswith(family)]
+    columns = {f"help/{other}" for other in others}
     kept = [
         place
         for place, (group, own) in enumerate(one.split("/", 1) for one in table.names)
-        if group not in (SOURCE, SOURCE_PRUNED) or own in others
+        if group not in (SOURCE, SOURCE_PRUNED) or own in columns
     ]
     return table.values[:, kept], tuple(table.names[place] for place in kept), others
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, get_args
 
 from leti_opt.campaign.lut_service import study_service, table_origin
 from leti_opt.campaign.lut_work import LutStep, LutWork
+from leti_opt.campaign.piece_study import PieceStudy
 from leti_opt.device.device import Device
 from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.errors import InvalidInputError, did_you_mean
@@ -60,7 +60,7 @@ class _SpaceBlocks:
         return Pieces(self.all, 0)
 
 
-class BlockStudy:
+class BlockStudy(PieceStudy):
     """Measures what cells' networks consist of, so that a table predicts every one of them.
 
     Equal pieces are measured once, and hundreds of thousands of cells share some hundred. Everything is in the store at
@@ -110,22 +110,8 @@ class BlockStudy:
         self.granularity: Cutting = granularity
         self.network = network
         self._blocks = _SpaceBlocks(cells, network, granularity)
-        self._seed = seed
-        self.service = study_service(device, store, protocol, canary)
-        self.store = self.service.store
-        self._work = LutWork([self._blocks], [granularity], self.service)
-
-    def __enter__(self) -> BlockStudy:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Release the device. May be called twice."""
-        self.service.close()
+        service = study_service(device, store, protocol, canary)
+        super().__init__(service, LutWork([self._blocks], [granularity], service), seed)
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
@@ -144,16 +130,11 @@ class BlockStudy:
             as :attr:`pieces`.
             StoreError: the store cannot be read.
         """
-        jobs = self._work.jobs
-        stored = sum(self._work.known(job) is not None for job in jobs.values())
+        stored, left = self._counts()
         refused = tuple(
             f"{piece.operation} {piece.description}: {piece.refusal}" for piece in self.pieces if piece.refusal
         )
-        return BlockPlan(len(self._blocks.cells), len(self.pieces), stored, len(jobs) - stored, refused)
-
-    def prepare(self, on_step: Callable[[LutStep], None] | None = None) -> None:
-        """Convert every piece that is to be measured now, so that nothing is built between two measurements."""
-        self._work.convert_all(on_step)
+        return BlockPlan(len(self._blocks.cells), len(self.pieces), stored, left, refused)
 
     def run(self, on_step: Callable[[LutStep], None] | None = None, retry_unstable: bool = False) -> LatencyTable:
         """Measure what the store lacks, in a shuffled order, and give the table.

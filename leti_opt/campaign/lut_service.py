@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,20 +30,24 @@ def study_service(
 ) -> MeasuringService:
     """A service on a device that runs files; with :func:`study_protocol` if none is given.
 
+    What was opened here is closed again where the device is refused.
+
     Raises:
         InvalidInputError: the device runs none.
     """
-    opened = open_device(device) if isinstance(device, str) else device
-    if not opened.needs_file:
-        raise InvalidInputError(
-            f"{opened.uri} runs no files, its answers are from elsewhere, so it cannot measure single layers; "
-            "study on a device that measures, for instance host-cpu"
-        )
-    protocol = protocol or study_protocol(opened)
-    check_protocol(opened, protocol)
-    return MeasuringService(
-        opened, store if isinstance(store, LatencyStore) else LatencyStore(store), protocol, canary=canary
-    )
+    with ExitStack() as refused:
+        opened = refused.enter_context(open_device(device)) if isinstance(device, str) else device
+        if not opened.needs_file:
+            raise InvalidInputError(
+                f"{opened.uri} runs no files, its answers are from elsewhere, so it cannot measure single layers; "
+                "study on a device that measures, for instance host-cpu"
+            )
+        wanted = protocol or study_protocol(opened)
+        check_protocol(opened, wanted)
+        results = store if isinstance(store, LatencyStore) else refused.enter_context(LatencyStore(store))
+        service = MeasuringService(opened, results, wanted, canary=canary)
+        refused.pop_all()
+        return service
 
 
 def table_origin(service: MeasuringService) -> TableOrigin:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from leti_opt.campaign.lut_result import (
@@ -21,6 +20,7 @@ from leti_opt.campaign.lut_result import (
 from leti_opt.campaign.lut_service import study_service, table_origin
 from leti_opt.campaign.lut_work import LutStep as LutStep
 from leti_opt.campaign.lut_work import LutWork
+from leti_opt.campaign.piece_study import PieceStudy
 from leti_opt.device.device import Device
 from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.errors import InvalidInputError
@@ -53,7 +53,7 @@ class LutPlan:
     refused: Mapping[str, str]
 
 
-class LutStudy:
+class LutStudy(PieceStudy):
     """Measures networks whole and in pieces, and says how far the sum of the pieces is from the whole (LETI paper).
 
     Equal pieces are measured once, whatever network they are in. Everything is in the store at once: killed and
@@ -104,23 +104,9 @@ class LutStudy:
         self.granularity: tuple[Granularity, ...] = tuple(wanted)
         self.precision = precision
         self.networks = [Cuttable(model, name, precision) for name, model in models.items()]
-        self._seed = seed
-        self.service = study_service(device, store, protocol, canary)
-        self.store = self.service.store
         self._cuttings: tuple[Cutting, ...] = tuple(dict.fromkeys(wanted.values()))
-        self._work = LutWork(self.networks, self._cuttings, self.service)
-
-    def __enter__(self) -> LutStudy:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Release the device. May be called twice."""
-        self.service.close()
+        service = study_service(device, store, protocol, canary)
+        super().__init__(service, LutWork(self.networks, self._cuttings, service), seed)
 
     def plan(self) -> LutPlan:
         """Cut the networks, which converts them, and look what the store holds of the pieces. Nothing is measured.
@@ -129,27 +115,16 @@ class LutStudy:
             InvalidModelError: a network cannot be converted.
             StoreError: the store cannot be read.
         """
-        jobs = self._work.jobs
+        stored, left = self._counts()
         pieces = {cutting: self._work.pieces(cutting) for cutting in self._cuttings}
-        stored = sum(self._work.known(job) is not None for job in jobs.values())
         return LutPlan(
             {cutting: len(found) for cutting, found in pieces.items()},
             {cutting: len({piece.key for piece in found}) for cutting, found in pieces.items()},
             len(self.networks),
             stored,
-            len(jobs) - stored,
+            left,
             {f"{name}, {cutting}": reason for (name, cutting), reason in self._work.refused.items()},
         )
-
-    def prepare(self, on_step: Callable[[LutStep], None] | None = None) -> None:
-        """Convert every piece that is to be measured now, so that nothing is built between two measurements.
-
-        Without it each is converted when its turn comes. The files stay in memory until they are measured.
-
-        Raises:
-            as :meth:`plan`.
-        """
-        self._work.convert_all(on_step)
 
     def run(self, on_step: Callable[[LutStep], None] | None = None, retry_unstable: bool = False) -> LutResult:
         """Measure what the store lacks, in a shuffled order, and say what came of it.

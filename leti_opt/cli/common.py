@@ -228,7 +228,10 @@ def share(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text.strip())
     if not match:
         raise InvalidInputError(f"{text!r} is no share; write for instance 1% or 0.01")
-    return float(match[1]) / (100 if match[2] else 1)
+    found = float(match[1]) / (100 if match[2] else 1)
+    if found > 1:
+        raise InvalidInputError(f"{text!r} is {100 * found:g} %, more than all; write for instance 5% or 0.05")
+    return found
 
 
 def space_definition(name: str) -> SpaceDefinition:

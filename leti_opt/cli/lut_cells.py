@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,17 +80,13 @@ def cells(
     from leti_opt.campaign.lut_service import study_protocol
     from leti_opt.device.open_device import open_device
 
-    opened = open_device(device)
-    with BlockStudy(
-        _table_of(space, file),
-        config,
-        opened,
-        store,
-        granularity,  # type: ignore[arg-type]
-        study_protocol(opened, min_runs),
-        canary=canary_of(pace, new_pace),
-        seed=seed,
-    ) as study:
+    wanted, canary = _table_of(space, file), canary_of(pace, new_pace)
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_device(device))
+        protocol = study_protocol(opened, min_runs)
+        study = stack.enter_context(
+            BlockStudy(wanted, config, opened, store, granularity, protocol, canary=canary, seed=seed)  # type: ignore[arg-type]
+        )
         if plan:
             _show_plan(study, as_json)
             return

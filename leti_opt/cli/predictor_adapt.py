@@ -122,8 +122,10 @@ def adapt(
     canary = canary_of(pace, new_pace)
     with ExitStack() as stack:
         opened = stack.enter_context(open_device(device))
-        sources = _enough_sources([data for each in named for data in each.read(config)], kind)
-        check_sources(sources, config, definition.labels)
+        read = [data for each in named for data in each.read(config)]
+        check_sources(read, config, definition.labels)
+        sources = _enough_sources(read, kind)
+        _say_if_a_source_is_it(sources, opened.identity.name)
         table = enumerate_architectures(definition)
         predictor = _predictor(kind, config, sources, table, seed)
         results = stack.enter_context(LatencyStore(store))
@@ -178,6 +180,16 @@ def _enough_sources(sources: list[TrainingData], kind: str | None) -> list[Train
         err=True,
     )
     return []
+
+
+def _say_if_a_source_is_it(sources: Sequence[TrainingData], name: str) -> None:
+    """A source that is the device itself knows networks that are held out, which only the user can tell by a name."""
+    if any(source.story.device == name for source in sources):
+        typer.echo(
+            f"leti-opt: a source is called like the device, {name}; if it is this very one, leave it out: it knows "
+            "networks that the error is judged by, which then looks too small",
+            err=True,
+        )
 
 
 def _predictor(

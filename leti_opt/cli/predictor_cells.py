@@ -16,6 +16,7 @@ from leti_opt.cli.models import is_hash
 from leti_opt.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
     from leti_opt.architecture import Architecture
@@ -159,8 +160,6 @@ def read_cells(path: Path) -> ArchitectureTable:
         InvalidInputError: it has no such column, or something else than a cell in it.
         TableFileError: it is damaged.
     """
-    import pandas as pd
-
     from leti_opt.architecture import Architecture
     from leti_opt.architecture_table import ArchitectureTable
 
@@ -171,7 +170,7 @@ def read_cells(path: Path) -> ArchitectureTable:
 
         texts = parquet.read_table(path, columns=["cell"]).to_pandas() if "cell" in _columns(path) else None
     elif path.suffix == ".csv":
-        texts = pd.read_csv(path, dtype=str)
+        texts = _read_csv(path)
     else:
         texts = None
     if texts is None:
@@ -260,6 +259,19 @@ def _cell(name: str, space: str) -> Architecture:
         table = enumerate_architectures(space_definition(space))
         return table[table.find(name)]
     return NAS_BENCH_201.parse_native(name) if name.startswith("|") else Architecture.parse(name)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        # a longer line would shift what comes before it into an index
+        return pd.read_csv(path, dtype=str, index_col=False, on_bad_lines="error")
+    except (ValueError, OSError) as error:
+        raise InvalidInputError(
+            f"{path} is no CSV file: {' '.join(str(error).split())[:200]}; put texts with commas, as cells have them, "
+            'in quotes: "0-1,1-2:maxpool3x3"'
+        ) from error
 
 
 def _columns(path: Path) -> list[str]:

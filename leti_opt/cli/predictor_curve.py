@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from leti_opt.cli.common import print_json
-from leti_opt.cli.predictor_options import Figures, new_predictor
+from leti_opt.cli.predictor_options import Figures, new_predictor, read_with_table
 from leti_opt.errors import InvalidInputError
 
 
@@ -33,7 +33,7 @@ def show_curve(kind: str, figures: Figures, splits: int, table: Path | None, as_
     from leti_opt.report.predictor_table import HEADINGS, notes, table_rows
     from leti_opt.report.predictor_table import as_json as plain
 
-    data = figures.read()
+    data = read_with_table(figures, table)
     found = judged_at_sizes(kind, partial(new_predictor, kind, data, table), data, splits)
     if as_json:
         print_json({"kind": kind, "curve": [plain(each) for each in found]})

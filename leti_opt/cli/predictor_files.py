@@ -58,6 +58,7 @@ def answered_files(
     from leti_opt.report.predictor_table import origin_lines
 
     found = predictor.predict_networks([Path(name) for name in names], coverage)
+    say_what_intervals_know(predictor)
     rows = [_row(name, found, place) for place, name in enumerate(names)]
     kind, digest = type(predictor).__name__, predictor.training_digest_
     if as_json:
@@ -75,6 +76,14 @@ def answered_files(
             typer.echo(line)
     if any(row["status"] != "predicted" for row in rows):
         raise typer.Exit(EXIT_INFEASIBLE)
+
+
+def say_what_intervals_know(predictor: LatencyPredictor) -> None:
+    """Warn, beside the answers, where a predictor cannot know how far it is off."""
+    from leti_opt.report.predictor_table import interval_lines
+
+    for line in interval_lines(predictor):
+        typer.echo(f"leti-opt: {line}", err=True)
 
 
 def _row(name: str, found: NetworkPredictions, place: int) -> dict[str, Any]:

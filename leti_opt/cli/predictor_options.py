@@ -155,6 +155,21 @@ def new_predictor(kind: str, data: TrainingData, table: Path | None = None) -> L
     return unfitted(kind, data.network, data.cells)
 
 
+def read_with_table(figures: Figures, table: Path | None) -> TrainingData:
+    """The figures; with a table of pieces their story tells where its figures come from, too.
+
+    Args:
+        figures: what the user named.
+        table: of pieces, for the kind that sums them.
+
+    Raises:
+        InvalidInputError, NotFoundError: as for :meth:`Figures.read`.
+        TableFileError: there is no such table.
+    """
+    found = figures.read()
+    return found if table is None else replace(found, story=replace(found.story, others=(table_story(table),)))
+
+
 def table_predictor(network: NetworkConfig, path: Path) -> tuple[LatencyPredictor, TrainingStory]:
     """A predictor that says what a table of pieces says, with no network measured whole; and its story.
 
@@ -169,13 +184,17 @@ def table_predictor(network: NetworkConfig, path: Path) -> tuple[LatencyPredicto
 
 
 def table_story(path: Path) -> TrainingStory:
-    """Where the figures of a table of pieces come from."""
+    """Where the figures of a table of pieces come from, and how many of them are provisional."""
     from leti_opt.predictor.lut import LatencyTable
     from leti_opt.predictor.training_data import TrainingStory
 
     table = LatencyTable.load(path)
+    timed = [entry for entry in table.entries.values() if entry.state == "measured"]
+    unstable = sum(not entry.stable for entry in timed)
     pieces = "layers" if table.granularity == "layer" else "kernels"
-    return TrainingStory(f"{pieces} on {table.origin.device}", table.origin.measured, len(table), path.name)
+    device = f"{pieces} on {table.origin.device or 'an unknown device'}"
+    words = f"{device} ({unstable} of them unstable)" if unstable else device
+    return TrainingStory(words, table.origin.measured, len(timed), path.name)
 
 
 def _lut_predictor(network: NetworkConfig, table: Path | None) -> LatencyPredictor:
@@ -192,9 +211,12 @@ def unfitted(kind: str, network: NetworkConfig, cells: ArchitectureTable) -> Lat
     Raises:
         InvalidInputError: there is no such kind.
     """
+    from leti_opt.cli.quiet import load_tensorflow
     from leti_opt.predictor.kinds import PREDICTORS
 
     check_kind(kind)
+    if kind == "gcn":
+        load_tensorflow()
     name = KINDS[kind]
     made = getattr(import_module(PREDICTORS[name]), name)
     predictor: LatencyPredictor = made(network, **_room(kind, cells))

@@ -132,14 +132,16 @@ class ActiveResult:
     def summary(self) -> str:
         """All this in sentences."""
         error, last = self.error, self.last
-        bound = f"below {100 * error.upper:.2f} %" if np.isfinite(error.upper) else "without a known bound"
+        bound = "without a known bound"
+        if np.isfinite(error.upper):
+            bound = f"below {100 * error.upper:.2f} % with {100 * error.confidence:.6g} % confidence"
         origins = Counter(self.statuses[np.isfinite(self.latency_ms)].tolist())
         kinds = ", ".join(f"{count} {status}" for status, count in sorted(origins.items()))
         sentences = [
             f"{_ENDS[self.reason]}.",
             f"{last.asked} networks were asked for: {kinds}; {last.infeasible} infeasible and {last.unstable} "
             "unstable ones taught nothing.",
-            f"The mean error is {100 * error.mean:.2f} %, {bound} with {100 * error.confidence:.2f} % confidence, by "
+            f"The mean error is {100 * error.mean:.2f} %, {bound}, by "
             f"{error.held_out} networks that were drawn at random and held out in turn; {100 * error.coverage:.0f} % "
             f"of them lay in their {100 * error.interval:g} % intervals.",
         ]

@@ -88,6 +88,12 @@ def adapt(
     table = table_of(architectures)
     check_sources(sources, objective.network, table.labels)
     first = standard_panel(table) if panel else None
+    if first is not None and budget is not None and budget < len(first):
+        enough = len(first) + FEWEST_HELD_OUT
+        raise InvalidInputError(
+            f"the panel alone is {len(first)} networks, and the budget is {budget}; give {enough} or more, of which an "
+            "error can be told, or leave the panel out"
+        )
     result = fit_actively(
         objective,
         predictor,

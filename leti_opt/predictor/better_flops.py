@@ -7,16 +7,14 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from leti_opt.predictor.cells import Cells
 from leti_opt.predictor.features import cost_features
 from leti_opt.predictor.line import Line
+from leti_opt.predictor.narrow_regressor import Floats, NarrowRegressor
 from leti_opt.predictor.networks import Network, network_costs
 from leti_opt.predictor.plain import PlainPredictor
-
-Floats = NDArray[np.float64]
 
 
 def best_threshold(split: Floats, targets: Floats, weights: Floats, along: Floats) -> float:
@@ -51,7 +49,7 @@ def _variance(values: Floats, weights: Floats) -> float:
     return float(np.average((values - mean) ** 2, weights=weights))
 
 
-class TwoLinesRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class TwoLinesRegressor(NarrowRegressor):
     """A line of least squares on either side of a threshold.
 
     Args:
@@ -65,10 +63,9 @@ class TwoLinesRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:  # noqa: N803
         """Find the threshold and fit both lines; one line for all where no cut is possible."""
-        features, targets = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
-        weights = _check_sample_weight(sample_weight, features, dtype=np.float64, ensure_non_negative=True)
+        features, targets, weights = self._checked_fit_data(X, y, sample_weight)
         used = weights > 0
-        features, targets, weights = features[used], np.asarray(targets, np.float64)[used], weights[used]
+        features, targets, weights = features[used], targets[used], weights[used]
         along, split = features[:, self.line_column], features[:, self.split_column]
         self.threshold_ = best_threshold(split, targets, weights, along)
         low = split <= self.threshold_
@@ -76,12 +73,6 @@ class TwoLinesRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         high = ~low if (~low).any() else low
         self.high_line_ = Line.through(along[high], targets[high], weights[high])
         return self
-
-    def __sklearn_tags__(self) -> Any:
-        """Not good on data of several columns, since it looks at two."""
-        tags = super().__sklearn_tags__()
-        tags.regressor_tags.poor_score = True
-        return tags
 
     def predict(self, X: ArrayLike) -> Any:  # noqa: N803
         """Each row's height on the line of its side."""

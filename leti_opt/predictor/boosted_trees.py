@@ -46,6 +46,8 @@ class BoostedTreesRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc
 
         features, targets = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         weights = _check_sample_weight(sample_weight, features, dtype=np.float64, ensure_non_negative=True)
+        used = weights > 0  # a row without weight would still offer its values to split at
+        features, targets, weights = features[used], np.asarray(targets, np.float64)[used], weights[used]
         wanted = np.log(targets) if self.log_target else targets
         settings = {
             "max_depth": self.depth,

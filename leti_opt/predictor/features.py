@@ -49,7 +49,10 @@ def paper_features(
     table = table_of(architectures)
     largest = int(table.vertices.max(initial=2))
     if largest > vertices:
-        raise InvalidInputError(f"a cell has {largest} vertices, and the inputs room for {vertices}; raise vertices")
+        raise InvalidInputError(
+            f"a cell has {largest} vertices, and the inputs have room for {vertices}; hand in smaller cells, or "
+            "raise vertices and fit again"
+        )
     adjacency = np.zeros((len(table), vertices, vertices))
     layers = np.full((len(table), vertices), float(NO_VERTEX_CODE))
     for group in table.by_vertices():

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-Floats = NDArray[np.float64]
+from leti_opt.predictor.narrow_regressor import Floats as Floats
+from leti_opt.predictor.narrow_regressor import NarrowRegressor
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Line:
         return self.slope * x + self.intercept
 
 
-class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class LineRegressor(NarrowRegressor):
     """A line of least squares over one column.
 
     Args:
@@ -52,16 +52,9 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:  # noqa: N803
         """Fit the line."""
-        features, targets = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
-        weights = _check_sample_weight(sample_weight, features, dtype=np.float64, ensure_non_negative=True)
-        self.line_ = Line.through(features[:, self.column], np.asarray(targets, np.float64), weights)
+        features, targets, weights = self._checked_fit_data(X, y, sample_weight)
+        self.line_ = Line.through(features[:, self.column], targets, weights)
         return self
-
-    def __sklearn_tags__(self) -> Any:
-        """Not good on data of several columns, since it looks at one."""
-        tags = super().__sklearn_tags__()
-        tags.regressor_tags.poor_score = True
-        return tags
 
     def predict(self, X: ArrayLike) -> Any:  # noqa: N803
         """The line's height at each row."""

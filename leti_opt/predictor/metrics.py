@@ -81,13 +81,18 @@ def share_within(predicted_ms: Floats, measured_ms: Floats, tolerance: float) ->
 
 
 def coverage(lower_ms: ArrayLike, upper_ms: ArrayLike, measured_ms: ArrayLike) -> float:
-    """Share of measured latencies that lie in their intervals.
+    """Share of measured latencies that lie in their intervals; one without an upper end holds them.
 
-    >>> coverage([1.0, 1.0], [2.0, 2.0], [1.5, 3.0])
-    0.5
+    >>> coverage([1.0, 1.0, 0.0], [2.0, 2.0, float("inf")], [1.5, 3.0, 3.0]) == 2 / 3
+    True
+
+    Raises:
+        InvalidInputError: lengths differ, or an end is no number.
     """
     lower, measured = checked_pair(lower_ms, measured_ms)
-    upper, _ = checked_pair(upper_ms, measured_ms)
+    upper = np.asarray(upper_ms, dtype=np.float64)
+    if upper.shape != measured.shape or np.isnan(upper).any():
+        raise InvalidInputError(f"{upper.shape} upper ends for {measured.shape} latencies; give a number for each")
     return float(np.mean((lower <= measured) & (measured <= upper)))
 
 

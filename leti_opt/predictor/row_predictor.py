@@ -137,6 +137,26 @@ class RowPredictor(ABC, Generic[Asked]):
         mean, half = self._predict(features), self._half_widths(features, coverage)
         return np.maximum(mean - half, 0), mean + half
 
+    def was_fitted_to(self, asked: Asked, latency_ms: ArrayLike) -> bool:
+        """Whether it learned just these networks and latencies, so that it must not be judged by them.
+
+        Nothing is fitted for it. A predictor that learned them with weights did not learn just these.
+
+        Args:
+            asked: the networks, in their order.
+            latency_ms: of each, in milliseconds.
+
+        Raises:
+            InvalidInputError: the predictor was not fitted, or lengths differ.
+        """
+        self._check_fitted()
+        rows = self.rows(asked)
+        latencies = self._checked(latency_ms, len(rows), "latency_ms")
+        if len(rows) != self.training_size_:
+            return False
+        features, names = self.features(rows)  # type: ignore[arg-type]
+        return names == self.feature_names_ and _digest(features, latencies, None) == self.training_digest_
+
     def save(self, path: str | Path) -> None:
         """Write the fitted predictor to one file; :meth:`load` reads it. The file is whole or as it was.
 

@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from leti_opt.predictor.lut_residual import fitted_constants
-
-Floats = NDArray[np.float64]
+from leti_opt.predictor.narrow_regressor import Floats, NarrowRegressor
 
 _COUNTED = 2
 
 
-class SumRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class SumRegressor(NarrowRegressor):
     """The first columns times what each takes, and the last two times a constant each.
 
     Args:
@@ -35,20 +33,13 @@ class SumRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:  # noqa: N803
         """Find the constants."""
-        features, targets = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
-        weights = _check_sample_weight(sample_weight, features, dtype=np.float64, ensure_non_negative=True)
+        features, targets, weights = self._checked_fit_data(X, y, sample_weight)
         if self.constants_ms is not None:
             self.constants_ = np.array(self.constants_ms, dtype=np.float64)
         else:
-            missed = np.asarray(targets, np.float64) - self._summed(features)
-            self.constants_ = fitted_constants(self._counted(features), missed, np.asarray(targets), weights)
+            missed = targets - self._summed(features)
+            self.constants_ = fitted_constants(self._counted(features), missed, targets, weights)
         return self
-
-    def __sklearn_tags__(self) -> Any:
-        """Not good on data of many columns, since it learns two constants."""
-        tags = super().__sklearn_tags__()
-        tags.regressor_tags.poor_score = True
-        return tags
 
     def predict(self, X: ArrayLike) -> Any:  # noqa: N803
         """The sums with their constants."""

@@ -28,6 +28,7 @@ _LATENCY, _STATUS = "_latency_ms", "_status"
 _NO_LATENCY = ("unstable", "infeasible")
 _USUAL_RUNS = 300
 _DIGITS = 16
+_MOST_CHANGES = 3  # more are easier to read in a file
 """Of a network's digest, as a campaign's table has them."""
 
 
@@ -40,7 +41,7 @@ class TrainingStory:
         origin: ``measured``, ``simulated``, ``replayed`` or ``imported``.
         cells: how many.
         source: the file or store.
-        others: figures of other devices, which taught it what this one may be like.
+        others: figures of other devices, which taught it what this one may be like; or a table's of pieces.
     """
 
     device: str
@@ -154,6 +155,24 @@ def _told_networks(table: pa.Table) -> list[NetworkConfig]:
     return [NetworkConfig(**settings) for settings in _told(table).get("networks", [])]
 
 
+def _as_options(config: NetworkConfig) -> str | None:
+    """What names this network on the command line: a preset with few changes; None where it takes a file.
+
+    >>> _as_options(NetworkConfig.small(filters=64))
+    '--network small --set filters=64'
+    """
+    changed = {
+        name: {
+            key: value for key, value in config.settings.items() if NetworkConfig.preset(name).settings[key] != value
+        }
+        for name in PRESETS
+    }
+    name, changes = min(changed.items(), key=lambda item: len(item[1]))
+    if len(changes) > _MOST_CHANGES or not all(isinstance(value, int | str) for value in changes.values()):
+        return None
+    return " ".join([f"--network {name}", *(f"--set {key}={value}" for key, value in changes.items())])
+
+
 def store_data(store: LatencyStore, device: str, network: NetworkConfig) -> TrainingData:
     """What a store holds of one network on one device, by the usual protocol. The device is not contacted.
 
@@ -258,8 +277,9 @@ def _rows_of_network(file: Path, table: pa.Table, network: NetworkConfig) -> NDA
     digests = np.array(table["network"].to_pylist(), dtype=np.str_)
     rows = np.flatnonzero(digests == network.digest[:_DIGITS])
     if not rows.size:
-        presets = {NetworkConfig.preset(name).digest[:_DIGITS]: f"--network {name}" for name in PRESETS}
-        there = [presets.get(digest, f"one of your own ({digest})") for digest in np.unique(digests).tolist()]
+        named = {config.digest[:_DIGITS]: _as_options(config) for config in _told_networks(table)}
+        named |= {NetworkConfig.preset(name).digest[:_DIGITS]: f"--network {name}" for name in PRESETS}
+        there = [named.get(digest) or f"one of your own ({digest})" for digest in np.unique(digests).tolist()]
         raise InvalidInputError(
             f"{file} has no rows of this network ({network.digest[:_DIGITS]}); it has: {', '.join(there) or 'none'}. "
             "Name the one that was measured with --network and --set"

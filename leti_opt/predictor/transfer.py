@@ -88,6 +88,7 @@ class TransferPredictor(LatencyPredictor):
         found, pruned = kernel_features(rows, self.network), pruned_rows(rows)
         bare = found.values if pruned is rows else kernel_features(pruned, self.network).values
         predictors = self._source_predictors
+        self._check_space(found.names)
         columns = [each._predict(values) for values in (found.values, bare) for each in predictors.values()]
         names = [f"{group}/{name}" for group in (SOURCE, SOURCE_PRUNED) for name in predictors]
         return np.column_stack([found.values, *columns]).astype(np.float32), (*found.names, *names)
@@ -167,18 +168,28 @@ class TransferPredictor(LatencyPredictor):
         return arrays
 
     def _restore(self, learned: dict[str, NDArray[Any]]) -> None:
-        predictors = {}
+        knowledge, predictors = SourceKnowledge.restored(learned), {}
         for place, name in enumerate(learned["source_names"].tolist()):
             start = f"source_{place}_"
             predictors[name] = KernelPredictor(self.network, seed=self.seed)
             predictors[name]._restore(
                 {key.removeprefix(start): array for key, array in learned.items() if key.startswith(start)}
             )
+            predictors[name].feature_names_ = knowledge.own_names
         self.__dict__["_source_predictors"] = predictors
-        self.__dict__["_knowledge"] = SourceKnowledge.restored(learned)
+        self.__dict__["_knowledge"] = knowledge
         self.few_features_, self.few_latency_ms_ = learned["few_features"], learned["few_latency_ms"]
         self.few_weights_ = learned["few_weights"]
         self._explain()
+
+    def _check_space(self, names: tuple[str, ...]) -> None:
+        """Refuse cells that the sources' predictors see other features of."""
+        for source, predictor in self._source_predictors.items():
+            if predictor.feature_names_ != names:
+                raise InvalidInputError(
+                    f"source {source!r} measured cells of another space, with {len(predictor.feature_names_)} features "
+                    f"and not these {len(names)}; leave it out, or hand in cells of its space"
+                )
 
     @classmethod
     def _check_sources(cls, sources: Sources) -> None:

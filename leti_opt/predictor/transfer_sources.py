@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from leti_opt.predictor.additive_fit import Floats
 from leti_opt.predictor.residual_process import Scales
-from leti_opt.predictor.transfer_basis import AS_GIVEN, LINEAR_GROUPS, Basis
+from leti_opt.predictor.transfer_basis import AS_GIVEN, LINEAR_GROUPS, SOURCE, SOURCE_PRUNED, Basis
 from leti_opt.predictor.transfer_process import learned_scales
 
 _REFERENCE_POINTS = 1000
@@ -49,6 +49,12 @@ class SourceKnowledge:
             others = [place for place in range(len(samples)) if place != own]
             scales.append(learned_scales(basis.parts(features.astype(np.float64), AS_GIVEN, others), latency_ms))
         return cls(every[places], names, basis, scales)
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """Features of the cells themselves, the sources' predictions left out."""
+        predicted = (SOURCE, SOURCE_PRUNED)
+        return tuple(name for name in self.names if name.split("/")[0] not in predicted)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All of it, as arrays."""

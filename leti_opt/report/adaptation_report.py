@@ -17,6 +17,7 @@ from leti_opt.report.predictor_table import origin_lines
 
 _LINE_EVERY_S = 5.0
 _ERASE = "\r\033[K"
+_GOES_ON = "the same command goes on"
 _ENDS: dict[Reason, str] = {
     "target": "the error is below its target",
     "budget": "the budget is used",
@@ -71,8 +72,9 @@ class AdaptationProgress:
 
     def _line(self, now: float) -> str:
         total = "" if self.budget is None else f" of {self.budget}"
-        left = max(0.0, self.time_s - (now - self._start))
-        return f"{self.asked}{total} networks asked for, {duration_text(left)} of the time left"
+        left = self.time_s - (now - self._start)
+        known = f"{duration_text(left)} of the time left" if left > 0 else "the time is over"
+        return f"{self.asked}{total} networks asked for, {known}"
 
     def _write(self, text: str) -> None:
         self.stream.write(text)
@@ -113,7 +115,8 @@ def adaptation_lines(found: Adaptation, file: Path, target_error: float | None =
         *_error_lines(result.error),
     ]
     if target_error is not None and result.reason != "target":
-        lines.append(f"the target of {_percent(target_error)} was not reached; the same command goes on")
+        more = "with a larger --budget the same command goes on" if result.reason == "budget" else _GOES_ON
+        lines.append(f"the target of {_percent(target_error)} was not reached; {more}")
     return [*lines, *origin_lines(found.story)]
 
 
@@ -165,7 +168,7 @@ def _error_lines(error: ErrorEstimate) -> list[str]:
         return [
             f"the error cannot be stated: {error.held_out} networks were drawn at random and held out, and it takes "
             f"{FEWEST_HELD_OUT}{mean}",
-            "give more --time or a larger --budget; the same command goes on",
+            f"give more --time or a larger --budget; {_GOES_ON}",
         ]
     return [
         f"the error is {_bounded(error)}: the mean over the space, relative to the latency",
@@ -176,7 +179,7 @@ def _error_lines(error: ErrorEstimate) -> list[str]:
 
 
 def _bounded(error: ErrorEstimate) -> str:
-    return f"{_percent(error.mean)}, below {_percent(error.upper)} with {_percent(error.confidence)} confidence"
+    return f"{_percent(error.mean)}, below {_percent(error.upper)} with {_almost_percent(error.confidence)} confidence"
 
 
 def _percent(share: float) -> str:
@@ -185,6 +188,16 @@ def _percent(share: float) -> str:
     ('5 %', '99.2 %')
     """
     return f"{round(100 * share, 1):g} %"
+
+
+def _almost_percent(share: float) -> str:
+    """With as many digits as keep it from being all.
+
+    >>> _almost_percent(0.95), _almost_percent(0.99976), _almost_percent(0.999997)
+    ('95 %', '99.98 %', '99.9997 %')
+    """
+    digits = next((each for each in range(1, 12) if round(100 * share, each) < 100), 12)
+    return f"{round(100 * share, digits):.{digits}f}".rstrip("0").rstrip(".") + " %"
 
 
 def _known(value: float) -> float | None:

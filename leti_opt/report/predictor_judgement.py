@@ -134,10 +134,3 @@ def judged_by_cells(
         (Judged(kind, scores, None),),
         {**test.left_out, **seen},
     )
-
-
-def learned_just_these(predictor: LatencyPredictor, data: TrainingData) -> bool:
-    """Whether a predictor was fitted to just these cells and latencies, so that it must not be judged by them."""
-    if predictor.training_size_ != len(data):
-        return False
-    return predictor.fresh().fit(data.cells, data.latency_ms).training_digest_ == predictor.training_digest_

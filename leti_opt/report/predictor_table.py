@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from math import isfinite
 from typing import Any
 
 from leti_opt.predictor.evaluation import MeanInterval
 from leti_opt.predictor.metrics import TOLERANCES
+from leti_opt.predictor.row_predictor import RowPredictor
 from leti_opt.predictor.training_data import TrainingStory
 from leti_opt.report.predictor_judgement import Judgement
 
@@ -26,13 +26,28 @@ def origin_lines(*stories: TrainingStory | None) -> list[str]:
 
     >>> origin_lines(TrainingStory("formula", "simulated", 80, "x.parquet"))
     ['SIMULATED: a formula gave these figures; nothing was measured']
+    >>> pixel = TrainingStory("pixel3", "replayed", 80, "x.parquet")
+    >>> origin_lines(TrainingStory("laptop", "measured", 80, "x.parquet", (pixel,)))[0].rpartition(" (")[2]
+    'so it is for what it learned of pixel3)'
     """
     lines = [_UNTOLD if each is None else _ORIGINS.get(each.origin, each.origin.upper()) for each in stories]
-    others = Counter(other.origin for each in stories if each is not None for other in each.others)
+    others: dict[str, dict[str, None]] = {}
+    for other in (other for each in stories if each is not None for other in each.others):
+        others.setdefault(other.origin, {})[other.device] = None
     for origin, devices in others.items():
         if line := _ORIGINS.get(origin, origin.upper()):
-            lines.append(f"{line} (so it is for {devices} of the other devices that it learned from)")
+            lines.append(f"{line} (so it is for what it learned of {', '.join(devices)})")
     return [line for line in dict.fromkeys(lines) if line]
+
+
+def interval_lines(predictor: RowPredictor[Any]) -> list[str]:
+    """A warning where a predictor cannot know how far it is off."""
+    if predictor.training_size_:
+        return []
+    return [
+        "no network was measured whole, so the intervals are of the pieces' own errors alone, and far fewer latencies "
+        "lie in them; fit it to some measured networks, too"
+    ]
 
 
 def judgement_lines(found: Judgement) -> list[str]:

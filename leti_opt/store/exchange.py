@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,7 +116,7 @@ def checked_target(path: Path, store: Path | None, suffixes: Sequence[str] = SUF
     if path.is_dir():
         raise StoreError(f"{path} is a folder; name a file")
     if not path.parent.is_dir():
-        raise StoreError(f"the folder {path.parent} does not exist; run: mkdir -p {path.parent}")
+        raise StoreError(f"the folder {path.parent} does not exist; run: mkdir -p {shlex.quote(str(path.parent))}")
     return path
 
 

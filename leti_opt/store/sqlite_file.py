@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sqlite3
 import stat
 import uuid
@@ -277,7 +278,7 @@ def _check_folder(path: Path) -> None:
     try:
         mode = folder.stat().st_mode
     except OSError as error:
-        raise StoreError(f"the folder {folder} does not exist; run: mkdir -p {folder}") from error
+        raise StoreError(f"the folder {folder} does not exist; run: mkdir -p {shlex.quote(str(folder))}") from error
     if not stat.S_ISDIR(mode):
         raise StoreError(f"{folder} is no folder, so the store cannot be in it; {_ANOTHER}")
     if not _writable(folder, mode):

@@ -126,3 +126,18 @@ def test_wrong_input_is_refused_before_anything_is_measured(tmp_path: Path) -> N
     with pytest.raises(InvalidInputError, match="runs no files"):
         BlockStudy(CELLS, CELL, open_device("replay:formula"), tmp_path / "a.db")
     assert device.loads == []
+
+
+def test_a_device_that_was_opened_for_a_study_and_refused_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    simulated = open_device("replay:formula?seed=1")
+    monkeypatch.setattr(type(simulated), "close", lambda device: closed.append(device.uri))
+    with pytest.raises(InvalidInputError, match="runs no files"):
+        BlockStudy(CELLS, CELL, "replay:formula?seed=1", tmp_path / "a.db")
+    assert closed == [simulated.uri]
+    with pytest.raises(InvalidInputError, match="runs no files"):
+        BlockStudy(CELLS, CELL, simulated, tmp_path / "a.db")
+    assert len(closed) == 1, "one that was handed in is its owner's"
+    assert not list(tmp_path.iterdir())

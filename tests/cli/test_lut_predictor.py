@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from pyarrow import parquet
 
 from leti_opt import Architecture, LatencyTable, NetworkConfig, build_layer_graph, write_tflite
 from leti_opt.architecture_table import ArchitectureTable
+from leti_opt.cli.predictor_options import table_story
 from leti_opt.predictor.lut import TableOrigin
 from leti_opt.predictor.lut_cells import pieces_of
 from leti_opt.predictor.lut_predictor import LutPredictor
@@ -79,6 +81,23 @@ def test_a_table_alone_predicts_cells_and_says_what_it_cannot(saved: Path) -> No
     assert data["training"]["device"] == "kernels on a phone"
 
 
+def test_intervals_that_know_of_the_table_alone_are_said_to_be_so(saved: Path, tmp_path: Path) -> None:
+    assert "no network was measured whole" in leti_opt("predictor", "predict", saved, POOL).stderr
+    file = tmp_path / "pool.tflite"
+    file.write_bytes(write_tflite(build_layer_graph(Architecture.parse(POOL), NETWORK)))
+    assert "no network was measured whole" in leti_opt("predictor", "predict", saved, file).stderr
+
+
+def test_unstable_and_failed_pieces_are_no_plain_figures_in_the_story(tmp_path: Path) -> None:
+    pieces = pieces_of([Architecture.parse(POOL)], NETWORK)
+    entries = [TableEntry(piece.key, piece.operation, "", latency_ms=0.5) for piece in pieces]
+    entries[0] = replace(entries[0], stable=False)
+    entries[1] = replace(entries[1], state="failed", latency_ms=None, reason="no pools here")
+    LatencyTable(entries, "kernel").save(tmp_path / "table.parquet")
+    story = table_story(tmp_path / "table.parquet")
+    assert story.statement() == "7 measured figures of kernels on an unknown device (1 of them unstable)"
+
+
 def test_a_file_is_predicted_like_its_cell(saved: Path, tmp_path: Path) -> None:
     files = []
     for name, cell in (("pool", POOL), ("conv", CONV)):
@@ -107,10 +126,14 @@ def test_figures_teach_what_the_sum_misses_and_kinds_are_compared(tmp_path: Path
     made = printed_json("predictor", "fit", *given, "--kind", "lut", "--table", table, "--out", path)
     assert (made["predictor"], made["training"]["origin"]) == ("LutPredictor", "simulated")
     assert [other["device"] for other in made["training"]["others"]] == ["kernels on a phone"]
-    assert "kernels on a phone" in leti_opt("predictor", "predict", path, texts[0]).stdout
+    told = leti_opt("predictor", "predict", path, texts[0])
+    assert "kernels on a phone" in told.stdout
+    assert "no network was measured whole" not in told.stderr
     compared = printed_json("predictor", "compare", *given, "--table", table, "--splits", "1")
     assert [row["kind"] for row in compared["predictors"]][-1] == "lut"
     judged = printed_json("predictor", "evaluate", *given, "--kind", "lut", "--table", table, "--splits", "1")
+    for found in (compared, judged):
+        assert [other["device"] for other in found["learned"]["others"]] == ["kernels on a phone"]
     assert judged["predictors"][0]["kind"] == "lut"
 
 

@@ -266,6 +266,14 @@ class TestPredict:
         first = float(printed.splitlines()[2].split("\t")[0])
         assert first == pytest.approx(frame["predicted_ms"].min(), abs=1e-3)
 
+    def test_a_limit_leaves_the_fastest_of_a_file_too(self, saved: Path, folder: Path) -> None:
+        (folder / "three.csv").write_text(f'cell\n"{SLICING}"\n"{CONV}"\n"{POOL}"\n')
+        everything = leti_opt("predictor", "predict", saved, "--table", "three.csv").stdout
+        assert [line.split("\t")[-1] for line in everything.splitlines()[2:5]] == [SLICING, CONV, POOL]
+        limited = leti_opt("predictor", "predict", saved, "--table", "three.csv", "--limit", "1").stdout
+        assert limited.splitlines()[2].endswith(POOL)
+        assert "the fastest 1 of 3;" in limited
+
     def test_csv_says_the_same(self, saved: Path, folder: Path) -> None:
         told = printed_json("predictor", "predict", saved, CONV, POOL, "-o", "two.csv")
         assert "cells" not in told
@@ -306,7 +314,10 @@ class TestPredict:
         (["predict", "SAVED", "--table", "typo.npz"], "there is no file typo.npz"),
         (["predict", "SAVED", "--table", "OTHER_CSV"], "has no column 'cell'; it has: latency"),
         (["predict", "SAVED", "--space", "nasbench102"], "unknown space 'nasbench102'"),
-        (["predict", "SAVED", CONV, "--coverage", "120%"], "between 0 and 1"),
+        (["predict", "SAVED", "--table", "UNQUOTED_CSV"], "put texts with commas, as cells have them, in quotes"),
+        (["predict", "SAVED", "--table", "EMPTY_CSV"], "is no CSV file"),
+        (["predict", "SAVED", CONV, "--coverage", "100%"], "between 0 and 1"),
+        (["predict", "SAVED", CONV, "--coverage", "95"], "'95' is 9500 %, more than all"),
         (["predict", "SAVED", CONV, "--coverage", "most"], "is no share"),
         (["predict", "SAVED", CONV, "--gpu", "paper-202"], "did you mean 'paper-2020'"),
         (["predict", "SAVED", CONV, "-o", "x.xlsx"], "name a .parquet or .csv file"),
@@ -316,6 +327,8 @@ class TestPredict:
 def test_wrong_input_is_refused(arguments: list[str], reason: str, data: Path, saved: Path, folder: Path) -> None:
     parquet.write_table(pa.table({"latency": [1.0]}), folder / "other.parquet")
     (folder / "other.csv").write_text("latency\n1.0\n")
+    (folder / "unquoted.csv").write_text(f"cell\n{CONV}\n{SLICING}\n")
+    (folder / "empty.csv").write_text("")
     parquet.write_table(parquet.read_table(data)[:4], folder / "few.parquet")
     named = {
         "DATA": data,
@@ -323,6 +336,8 @@ def test_wrong_input_is_refused(arguments: list[str], reason: str, data: Path, s
         "SAVED": saved,
         "OTHER": folder / "other.parquet",
         "OTHER_CSV": folder / "other.csv",
+        "UNQUOTED_CSV": folder / "unquoted.csv",
+        "EMPTY_CSV": folder / "empty.csv",
         "FEW": folder / "few.parquet",
     }
     assert reason in refusal("predictor", *(named.get(argument, argument) for argument in arguments))

@@ -79,7 +79,7 @@ def test_two_sources_and_a_panel_make_a_predictor_with_a_stated_error(
     assert loaded.training_size_ == 40
     told = leti_opt("predictor", "predict", "new.predictor", "0-1,1-2:maxpool3x3").stdout
     assert "which learned 40 simulated figures" in told
-    assert "2 of the other devices that it learned from" in told
+    assert "so it is for what it learned of formula" in told
     assert (
         "judged by 60 of 60"
         in leti_opt("predictor", "evaluate", data, "--device", "quick", "--predictor", "new.predictor").stdout
@@ -159,6 +159,12 @@ def test_a_store_is_a_source_too(data: Path) -> None:
     assert [other["cells"] for other in found["training"]["others"]] == [60, 60]
 
 
+def test_a_source_that_may_be_the_device_itself_is_warned_of(data: Path) -> None:
+    told = (*ADAPT[:3], QUICK, *ADAPT[4:], "--source", data, "--budget", "12")
+    assert "a source is called like the device" in leti_opt(*told).stderr
+    assert "a source is called like the device" not in leti_opt(*ADAPT, "--source", data, "--budget", "12").stderr
+
+
 def test_the_network_of_the_sources_is_known_from_their_file(folder: Path, loads: list[str]) -> None:
     definition = CampaignDefinition(
         name="wider",
@@ -189,7 +195,7 @@ def test_a_target_that_is_reached_ends_it() -> None:
 
 def test_a_target_that_is_not_reached_has_an_exit_code_and_a_predictor(folder: Path) -> None:
     result = leti_opt(*SMALL_FLOPS, "--target-error", "0.1%", "--budget", "25", code=9)
-    assert "the target of 0.1 % was not reached; the same command goes on" in result.stdout
+    assert "the target of 0.1 % was not reached; with a larger --budget the same command goes on" in result.stdout
     assert (folder / "new.predictor").exists()
 
 
@@ -233,6 +239,7 @@ def test_an_interrupted_command_goes_on(folder: Path, loads: list[str], monkeypa
         (["--source", "DATA", "-n", "nasbench101"], "has no rows of this network"),
         (["--source", "DATA", "--set", "filters=32"], "it has: --network small"),
         (["--source", "OTHER_SPACE"], "are of cells of another space"),
+        (["--source", "OTHER_SPACE:quick"], "are of cells of another space"),
         (["--source", "DATA", "--source", "OTHER_SPACE"], "has no rows of this network"),
         (["--source", "DATA", "--source", "DATA:quick"], "is among the others already"),
         (["--source", "FEW"], "has 4 cell(s) with a latency, and 10 are needed"),
@@ -248,7 +255,8 @@ def test_an_interrupted_command_goes_on(folder: Path, loads: list[str], monkeypa
         (["-n", "small", "--time", "0"], "time_s is a positive number"),
         (["-n", "small", "--target-error", "little"], "is no share"),
         (["-n", "small", "--target-error", "0%"], "target_error is a share"),
-        (["-n", "small", "--panel", "--budget", "10"], "first holds 20 networks, the budget is 10"),
+        (["-n", "small", "--target-error", "5"], "'5' is 500 %, more than all; write for instance 5%"),
+        (["-n", "small", "--panel", "--budget", "10"], "the panel alone is 20 networks, and the budget is 10; give 40"),
         (["-n", "small", "-o", "nowhere/x"], "cannot write nowhere/x"),
     ],
 )

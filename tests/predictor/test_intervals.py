@@ -47,6 +47,11 @@ class TestSizes:
         widths = [found.width(coverage) for coverage in (0.1, 0.5, 0.9, 0.99)]
         assert widths == sorted(widths)
 
+    @pytest.mark.parametrize(("count", "known"), [(1, False), (8, False), (9, True)])
+    def test_so_few_scores_that_none_can_be_beyond_the_interval_tell_no_width(self, count: int, known: bool) -> None:
+        width = SizeCalibration(np.ones(count), np.ones(count), np.ones(count)).width(0.9)
+        assert np.isfinite(width) == known
+
     def test_intervals_hold_more_of_rare_rows_where_sizes_are_told_apart(self) -> None:
         draw = np.random.default_rng(3)
 

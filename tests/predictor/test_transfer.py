@@ -263,3 +263,21 @@ def test_a_loaded_one_has_fresh_ones_too(transfer: TransferPredictor, tmp_path: 
     transfer.fit(few, measured).save(tmp_path / "transfer.zip")
     fresh = load_predictor(tmp_path / "transfer.zip").fresh()
     assert fresh.fit(few, measured).predict(few).tolist() == transfer.predict(few).tolist()
+
+
+def test_cells_of_another_space_than_the_sources_are_refused(sources: Sources, tmp_path: Path) -> None:
+    cells, few = native_cells(30, seed=2), small_table(20)
+    transfer = TransferPredictor(NATIVE, dict(list(sources.items())[:2])).fit(cells, cells.live.sum(axis=1))
+    with pytest.raises(InvalidInputError, match="'one' measured cells of another space"):
+        transfer.predict(few)
+    transfer.save(tmp_path / "transfer.zip")
+    with pytest.raises(InvalidInputError, match="'one' measured cells of another space"):
+        load_predictor(tmp_path / "transfer.zip").fit(few, made_up_latency_ms(few))
+
+
+def test_sources_of_different_spaces_are_refused(sources: Sources) -> None:
+    few = small_table(20)
+    mixed: Sources = {"one": sources["one"], "odd": (few, made_up_latency_ms(few))}
+    cells = native_cells(20, seed=2)
+    with pytest.raises(InvalidInputError, match="'odd' measured cells of another space"):
+        TransferPredictor(NATIVE, mixed).fit(cells, cells.live.sum(axis=1))
