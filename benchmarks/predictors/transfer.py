@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.page import DOCS, put_into_page
 from benchmarks.predictors.public_data import DEFAULT_FOLDER, PublicColumns, load_columns
 from benchmarks.result_table import Figure, write_result
 from leti_opt import NetworkConfig
@@ -30,6 +31,7 @@ from leti_opt.predictor.predictor import LatencyPredictor
 from leti_opt.predictor.spread_cells import spread_cells
 from leti_opt.predictor.transfer import TransferPredictor
 from leti_opt.predictor.transfer_basis import SOURCE, SOURCE_PRUNED
+from leti_opt.report.lut_table import markdown_table
 
 SOURCES = (
     *("1080ti_1", "1080ti_32", "1080ti_256", "silver_4114", "silver_4210r"),
@@ -105,11 +107,13 @@ def main() -> None:
         print(*(" | ".join(row) for row in lines(found, target, target)), sep="\n", flush=True)
     parts = [pair for pair in (("HELP's", "help/"), ("LatBench's", "latbench/")) if any_starts(targets, pair[1])]
     groups = [("all", ""), *parts, *((target, target) for target in targets)]
+    rows_by_group = [row for name, start in groups for row in lines(found, name, start)]
+    put_into_page(DOCS / "predictors.md", "transfer", page_table(rows_by_group), "benchmarks.predictors.transfer")
     write_result(
         "transfer",
         "Few-shot transfer to a new device",
         ["target", "cells", *METHODS, "transfer: worst draw", "transfer: in 90 % interval, %"],
-        [row for name, start in groups for row in lines(found, name, start)],
+        rows_by_group,
         notes(arguments.splits, arguments.sources, targets),
         figures(found),
     )
@@ -208,6 +212,11 @@ def lines(found: Sequence[Found], name: str, start: str) -> list[list[str]]:
         row.append(f"{100 * np.mean([share for one in ours for share in one.coverages]):.1f}")
         rows.append(row)
     return rows
+
+
+def page_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The means over all targets, for the page of predictors."""
+    return markdown_table(["cells measured", *METHODS], [row[1:-2] for row in rows if row[0] == "all"])
 
 
 def figures(found: Sequence[Found]) -> list[Figure]:
