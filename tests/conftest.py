@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Callable
@@ -53,6 +54,8 @@ def required_parts() -> set[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell that starts the tests in the background has Ctrl-C ignored, in this process and all of its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     absent = {part for part in required_parts() if not PARTS[part]()}
     if absent:
         raise pytest.UsageError(f"LETI_REQUIRE asks for {sorted(absent)}, which this machine lacks")

@@ -108,7 +108,7 @@ def test_a_relative_error_ends_with_fewer_runs_and_an_interval_that_is_that_narr
     ("options", "words"),
     [
         (("--relative-error", "much"), "'much' is no share; write for instance 1%"),
-        (("--relative-error", "150%"), "relative_error must be between 0 and 1, not 1.5"),
+        (("--relative-error", "150%"), "'150%' is 150 %, more than all; write for instance 5% or 0.05"),
         (("--relative-error", "1%", "--min-runs", "300"), "give min_runs or relative_error, not both"),
         (("--statistic", "p5"), "unknown statistic 'p5'"),
         (("--gpu", "paper-2021"), "unknown GPU rules 'paper-2021'; did you mean 'paper-2020'"),
