@@ -240,7 +240,9 @@ def _show_plans(studies: Sequence[LutStudy], as_json: bool) -> None:
 def _codes(result: LutResult) -> list[int]:
     codes = []
     for model in result.models:
-        without = model.direct.latency_ms is None or any(figure.latency_ms is None for figure in model.sums)
+        # Too few other networks for a residual say nothing against this one.
+        sums = [figure for figure in model.sums if figure.granularity != "residual" or figure.missing]
+        without = model.direct.latency_ms is None or any(figure.latency_ms is None for figure in sums)
         unstable = not model.direct.stable or any(figure.unstable for figure in model.sums)
         codes.append(EXIT_INFEASIBLE if without else EXIT_UNSTABLE if unstable else 0)
     return codes
