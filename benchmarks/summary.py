@@ -27,8 +27,8 @@ _READING = (
 _WITHIN, _OFF = "within ±10 % of the latency, {}, 900 cells", "90 % intervals off their share, {}"
 _PUBLIC = "desktop_gtx_1080ti_fp32", "snapdragon_855_gpu_adreno_640_int8"
 _UNLIKE = (
-    "HELP's four devices are where 900 cells of their own get them; LatBench's are unlike the sources, the desktop's GPU "
-    "most of all (results/transfer.md)"
+    "HELP's four devices are where 900 cells of their own get them; LatBench's are unlike the sources, the desktop's "
+    "GPU most of all (results/transfer.md)"
 )
 
 OBSTACLES = {
