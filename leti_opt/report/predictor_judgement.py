@@ -46,6 +46,7 @@ class Judgement:
         train_cells, test_cells: how many, in each split.
         left_out: networks without a latency, by why; and ``learned``, cells that were among the learned ones.
         rows: the kinds.
+        all_unseen: whether surely no cell that judges was learned; a kept predictor's file does not say which were.
     """
 
     learned: TrainingStory | None
@@ -56,6 +57,7 @@ class Judgement:
     test_cells: int
     rows: tuple[Judged, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    all_unseen: bool = True
 
 
 def judged_by_splits(makers: Mapping[str, Maker], data: TrainingData, size: int | None, splits: int) -> Judgement:
@@ -133,4 +135,5 @@ def judged_by_cells(
         len(cells),
         (Judged(kind, scores, None),),
         {**test.left_out, **seen},
+        all_unseen=learned_from is not None,
     )

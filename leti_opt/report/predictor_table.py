@@ -18,6 +18,10 @@ _ORIGINS = {
     "replayed": "REPLAYED: these figures come from a recording; nothing was measured for them",
     "imported": "IMPORTED: these figures come from a table that says little of how they were measured",
 }
+_MAYBE_SEEN = (
+    "networks that it learned may be among those that judge it, and then it looks better than it is: the predictor's "
+    "file does not say which it learned"
+)
 _UNTOLD = "where its figures come from, this predictor's file does not say; they may be simulated"
 
 
@@ -89,7 +93,8 @@ def notes(found: Judgement) -> list[str]:
     words = {"learned": "that it learned from"}
     left = [f"{number:,} {words.get(word, word)}" for word, number in found.left_out.items()]
     stories = (found.learned,) if found.splits is not None else (found.learned, found.judged_by)
-    return [meaning, *([f"left out: {', '.join(left)}"] if left else []), *origin_lines(*stories)]
+    unsure = [] if found.all_unseen else [_MAYBE_SEEN]
+    return [meaning, *([f"left out: {', '.join(left)}"] if left else []), *unsure, *origin_lines(*stories)]
 
 
 def table_rows(found: Judgement) -> list[tuple[str, ...]]:
@@ -128,6 +133,7 @@ def as_json(found: Judgement) -> dict[str, Any]:
         "train_cells": found.train_cells,
         "test_cells": found.test_cells,
         "left_out": dict(found.left_out),
+        "all_unseen": found.all_unseen,
         "predictors": rows,
     }
 

@@ -342,3 +342,33 @@ def test_wrong_input_is_refused(arguments: list[str], reason: str, data: Path, s
     }
     assert reason in refusal("predictor", *(named.get(argument, argument) for argument in arguments))
     assert not (folder / "x").exists()
+
+
+class TestCard:
+    def test_it_says_what_was_learned_and_that_nobody_judged_it(self, saved: Path) -> None:
+        text = leti_opt("predictor", "card", saved).stdout
+        assert text.startswith("---\nlibrary_name: leti_opt\n")
+        assert f"# {saved.name}" in text
+        assert "80 simulated figures of formula" in text
+        assert f"**{WARNING}**" in text
+        assert load_predictor(saved).training_digest_ in text
+        assert "Nobody looked" in text
+
+    def test_by_what_it_learned_its_kind_is_judged_in_splits(self, data: Path, saved: Path, tmp_path: Path) -> None:
+        out = tmp_path / "card.md"
+        leti_opt("predictor", "card", saved, "--data", data, "--device", "good", "--splits", 2, "--out", out)
+        text = out.read_text()
+        assert "fitted anew in each split" in text
+        assert "2 splits, 64 cells to learn from and 16 to be judged by" in text
+        assert "within ±10 %" in text
+
+    def test_by_other_figures_it_is_judged_as_it_is(self, data: Path, saved: Path) -> None:
+        text = leti_opt("predictor", "card", saved, "--data", data, "--device", "poor").stdout
+        assert "fitted anew" not in text
+        assert "judged by" in text
+        assert "networks that it learned may be among those that judge it" in text
+        assert "left out:" in text
+
+    def test_wrong_input_is_refused(self, saved: Path, tmp_path: Path) -> None:
+        assert "give one of them" in refusal("predictor", "card", saved, "--device", "good")
+        assert "name a file in another folder" in refusal("predictor", "card", saved, "--out", tmp_path / "no" / "x.md")
