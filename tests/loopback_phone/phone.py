@@ -17,6 +17,7 @@ from tests.loopback_phone.userland import Userland
 
 AWAY_S = 0.5
 _START_S = 10.0
+_ROUNDS = 5
 
 
 class LoopbackPhone:
@@ -141,12 +142,18 @@ class LoopbackPhone:
 
     async def _end(self) -> None:
         self.userland.stop()
+        self._adbd.away = True
         self._server.close()
+        # A connection that was taken just now has no transport yet: cancelled here, its socket would stay open.
+        for _ in range(_ROUNDS):
+            await asyncio.sleep(0)
         self._adbd.cut()
         tasks = [task for task in asyncio.all_tasks(self._loop) if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(_ROUNDS):
+            await asyncio.sleep(0)
 
     def _hook(self, moment: str, what: str) -> None:
         """A moment at which a fault may strike; runs in the phone's loop."""
