@@ -28,7 +28,7 @@ from leti_opt.cli.common import (
     worst_code,
 )
 from leti_opt.cli.lut_models import lut_network
-from leti_opt.cli.lut_steps import say_step
+from leti_opt.cli.lut_steps import OrderSeedOption, PlanOption, PrepareOption, RetryOption, say_step
 from leti_opt.cli.pace import NewPaceOption, PaceOption, canary_of, watch_aloud
 from leti_opt.errors import InvalidInputError
 
@@ -82,14 +82,10 @@ def study(
         str, typer.Option("--precision", help="What Keras models are converted to: float32, float16, dynamic, int8.")
     ] = "float32",
     min_runs: MinRunsOption = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the order in which is measured.")] = 0,
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be measured.")] = False,
-    prepare: Annotated[
-        bool, typer.Option("--prepare", help="Convert everything before the first measurement; takes memory.")
-    ] = False,
-    retry_unstable: Annotated[
-        bool, typer.Option("--retry-unstable", help="Measure once more what was unstable.")
-    ] = False,
+    seed: OrderSeedOption = 0,
+    plan: PlanOption = False,
+    prepare: PrepareOption = False,
+    retry_unstable: RetryOption = False,
     table: Annotated[
         Path | None,
         typer.Option("--table", help="Keep the last granularity's entries in this .parquet file; needs one device."),

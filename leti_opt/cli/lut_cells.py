@@ -23,7 +23,7 @@ from leti_opt.cli.common import (
     reports_errors,
     space_definition,
 )
-from leti_opt.cli.lut_steps import say_step
+from leti_opt.cli.lut_steps import OrderSeedOption, PlanOption, PrepareOption, RetryOption, say_step
 from leti_opt.cli.pace import NewPaceOption, PaceOption, canary_of, watch_aloud
 from leti_opt.errors import InvalidInputError
 
@@ -50,14 +50,10 @@ def cells(
         str, typer.Option("--granularity", help="kernel (operators of the files) or layer (of the Keras models).")
     ] = "kernel",
     min_runs: MinRunsOption = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the order in which is measured.")] = 0,
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be measured.")] = False,
-    prepare: Annotated[
-        bool, typer.Option("--prepare", help="Convert everything before the first measurement; takes memory.")
-    ] = False,
-    retry_unstable: Annotated[
-        bool, typer.Option("--retry-unstable", help="Measure once more what was unstable.")
-    ] = False,
+    seed: OrderSeedOption = 0,
+    plan: PlanOption = False,
+    prepare: PrepareOption = False,
+    retry_unstable: RetryOption = False,
     table: Annotated[Path | None, typer.Option("--table", help="Keep the entries in this .parquet file.")] = None,
     pace: PaceOption = "usual",
     new_pace: NewPaceOption = False,

@@ -1,14 +1,21 @@
-"""What ``leti-opt lut`` says while it measures."""
+"""What the commands of ``leti-opt lut`` that measure share: options of the measuring, and what they say meanwhile."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from leti_opt.campaign.lut_work import LutStep
+
+OrderSeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the order in which is measured.")]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Only say what would be measured.")]
+PrepareOption = Annotated[
+    bool, typer.Option("--prepare", help="Convert everything before the first measurement; takes memory.")
+]
+RetryOption = Annotated[bool, typer.Option("--retry-unstable", help="Measure once more what was unstable.")]
 
 _EVERY = 25
 

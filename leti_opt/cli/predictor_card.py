@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leti_opt.cli.common import check_writable, reports_errors
+from leti_opt.cli.common import check_writable, replacing, reports_errors
 from leti_opt.cli.predictor_options import DataDeviceOption, DataStoreOption, Figures, kind_of
 from leti_opt.errors import InvalidInputError
 
@@ -47,7 +47,8 @@ def card(
     if output is None:
         typer.echo(text, nl=False)
         return
-    _write(output, text)
+    with replacing(output) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     typer.echo(f"{output}: the card of {file}")
 
 
@@ -60,13 +61,3 @@ def _judged(loaded: LatencyPredictor, figures: Figures, splits: int) -> Judgemen
     if loaded.was_fitted_to(found.cells, found.latency_ms):
         return judged_by_splits({kind: loaded.fresh}, found, None, splits)
     return judged_by_cells(kind, loaded, loaded.story_, found)
-
-
-def _write(path: Path, text: str) -> None:
-    from leti_opt.atomic_file import replacing
-
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInputError(f"cannot write {path}: {error.strerror}; name another file") from error

@@ -6,17 +6,15 @@ import time
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 from leti_opt.objective.active_result import WITHIN, ActiveStep, ErrorEstimate, Reason
 from leti_opt.objective.adaptation import Adaptation
 from leti_opt.predictor.held_out_error import FEWEST_HELD_OUT
 from leti_opt.report.campaign_view import duration_text
+from leti_opt.report.live_line import LiveLine
 from leti_opt.report.predictor_table import origin_lines
 
-_LINE_EVERY_S = 5.0
-_ERASE = "\r\033[K"
 _GOES_ON = "the same command goes on"
 _ENDS: dict[Reason, str] = {
     "target": "the error is below its target",
@@ -26,7 +24,7 @@ _ENDS: dict[Reason, str] = {
 }
 
 
-class AdaptationProgress:
+class AdaptationProgress(LiveLine):
     """Shows how many networks were asked for, and after each step how good the predictor is.
 
     Args:
@@ -39,46 +37,24 @@ class AdaptationProgress:
     def __init__(
         self, stream: TextIO, time_s: float, budget: int | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.stream, self.time_s, self.budget, self.clock = stream, time_s, budget, clock
+        super().__init__(stream, clock)
+        self.time_s, self.budget = time_s, budget
         self.asked = 0
-        self._start = self._shown_at = clock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.stream.isatty():
-            self._write(_ERASE)
 
     def answered(self, asked: int) -> None:
         """Count a network, and show it where the last line is some time ago."""
         self.asked = asked
-        now = self.clock()
-        if self.stream.isatty():
-            self._write(_ERASE + self._line(now))
-        elif now - self._shown_at >= _LINE_EVERY_S:
-            self._shown_at = now
-            self._write(self._line(now) + "\n")
+        self.show(self._line)
 
     def stepped(self, step: ActiveStep) -> None:
         """Show what is known after a step."""
-        self._shown_at = self.clock()
-        self._write(f"{_ERASE if self.stream.isatty() else ''}{step_line(step)}\n")
+        self.keep(step_line(step))
 
     def _line(self, now: float) -> str:
         total = "" if self.budget is None else f" of {self.budget}"
         left = self.time_s - (now - self._start)
         known = f"{duration_text(left)} of the time left" if left > 0 else "the time is over"
         return f"{self.asked}{total} networks asked for, {known}"
-
-    def _write(self, text: str) -> None:
-        self.stream.write(text)
-        self.stream.flush()
 
 
 def step_line(step: ActiveStep) -> str:

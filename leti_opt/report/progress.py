@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from types import TracebackType
 from typing import TextIO
 
+from leti_opt.report.live_line import LiveLine
 from leti_opt.search.architecture_search import SearchSettings, SearchStep
 
-_LINE_EVERY_S = 5.0
-_ERASE = "\r\033[K"
 
-
-class SearchProgress:
+class SearchProgress(LiveLine):
     """Shows each step of a search: how many of how many, the time left, the best latency so far.
 
     Args:
@@ -25,27 +21,12 @@ class SearchProgress:
     """
 
     def __init__(self, settings: SearchSettings, stream: TextIO, statistic: str = "mean") -> None:
+        super().__init__(stream)
         self.settings = settings
         self.statistic = statistic
-        self.stream = stream
         self.done = 0
         self._repeated = 0
         self._best_ms: float | None = None
-        self._start = time.monotonic()
-        self._shown_at = self._start
-
-    def __enter__(self) -> SearchProgress:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.stream.isatty():
-            self.stream.write(_ERASE)
-            self.stream.flush()
 
     def step(self, step: SearchStep) -> None:
         """Count a step and show it."""
@@ -54,14 +35,7 @@ class SearchProgress:
         answer = step.evaluation.answer
         if answer.measurement is not None and not answer.provisional:
             self._best_ms = min(step.evaluation.latency_ms, self._best_ms or float("inf"))
-        now = time.monotonic()
-        if self.stream.isatty():
-            self.stream.write(_ERASE + self.line(now))
-            self.stream.flush()
-        elif now - self._shown_at >= _LINE_EVERY_S:
-            self._shown_at = now
-            self.stream.write(self.line(now) + "\n")
-            self.stream.flush()
+        self.show(self.line)
 
     def line(self, now: float) -> str:
         """One line: count, time left, best."""
