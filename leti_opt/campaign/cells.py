@@ -52,6 +52,8 @@ def chosen_cells(definition: CampaignDefinition) -> ArchitectureTable:
     else:
         assert cost is not None
         rows = rows[random.permutation(stratified(cost, wanted, random))]
+    if 2 * len(rows) > len(table):
+        _ = table.graph_digests  # kept with the space; those of a shuffle would be computed again by every command
     chosen: ArchitectureTable = table[rows]
     return chosen
 

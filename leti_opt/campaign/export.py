@@ -18,7 +18,6 @@ from leti_opt.campaign.standing import LACKING, Lookup, item_states
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.cost import network_cost
-from leti_opt.network.rendering import renderer_version
 from leti_opt.store import exchange
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.standings import State
@@ -74,6 +73,7 @@ def write_table(
     parquet_path: Path,
     csv_path: Path | None = None,
     story: dict[str, Any] | None = None,
+    lookup: Lookup | None = None,
 ) -> list[DeviceCounts]:
     """Write the data set: every cell of the campaign in every config, in the order of measurement by cell.
 
@@ -86,6 +86,7 @@ def write_table(
         parquet_path: a ``.parquet`` file.
         csv_path: a ``.csv`` file with the same rows; None for none.
         story: what the Parquet file's metadata say, beside the version.
+        lookup: of these networks, where it was looked up before.
 
     Returns:
         For each device how many networks came to which state.
@@ -101,7 +102,7 @@ def write_table(
         plain = None if csv_path is None else stack.enter_context(exchange.replacing(csv_path))
         writer: Any = None
         text_writer: Any = None
-        for batch in _batches(work, places, store, counts):
+        for batch in _batches(work, places, store, counts, lookup or Lookup(work)):
             if writer is None:
                 told = {"leti_opt": version(), "leti_opt_campaign": json.dumps(story or {})}
                 schema = batch.schema.with_metadata({**(batch.schema.metadata or {}), **told})
@@ -118,18 +119,21 @@ def write_table(
     return [DeviceCounts(name, **found) for name, found in counts.items()]
 
 
-def has_figures(work: CampaignWork, place: DevicePlace, store: LatencyStore) -> bool:
+def has_figures(work: CampaignWork, place: DevicePlace, store: LatencyStore, lookup: Lookup | None = None) -> bool:
     """Whether the store has an answer for any of a campaign's networks on a device."""
     runs = work.protocol.runs_of(place.min_runs)
-    return bool((item_states(work, store, place.identity, place.epoch, runs) != LACKING).any())
+    return bool((item_states(work, store, place.identity, place.epoch, runs, lookup) != LACKING).any())
 
 
 def _batches(
-    work: CampaignWork, places: Sequence[DevicePlace], store: LatencyStore, counts: dict[str, dict[str, int]]
+    work: CampaignWork,
+    places: Sequence[DevicePlace],
+    store: LatencyStore,
+    counts: dict[str, dict[str, int]],
+    lookup: Lookup,
 ) -> Iterator[pa.Table]:
     import pyarrow as pa
 
-    lookup = Lookup(work)
     for config in work.configs:
         answers = [_Answers(work, lookup, config, place, store) for place in places]
         for start in range(0, len(work.cells), ROWS_AT_ONCE):
@@ -160,21 +164,10 @@ class _Answers:
         self, work: CampaignWork, lookup: Lookup, config: NetworkConfig, place: DevicePlace, store: LatencyStore
     ) -> None:
         self.name = place.name
-        renderer = renderer_version(config.precision, work.renderer)
         min_runs = work.protocol.runs_of(place.min_runs)
-        found = store.standings(
-            place.identity,
-            place.epoch,
-            config.digest,
-            renderer,
-            work.protocol,
-            min_runs,
-            figures=True,
-            cells=not lookup.by_hash,
-        )
-        at, known = lookup.find(found)
+        found, places, is_ours = lookup.standings(store, place.identity, place.epoch, config, min_runs, figures=True)
         self._row_of = np.full(len(work.cells), -1, dtype=np.int64)
-        self._row_of[at[known]] = np.flatnonzero(known)
+        self._row_of[places[is_ours]] = np.flatnonzero(is_ours)
         self._states = found.states
         assert found.figures is not None
         names = store.pseudonyms()

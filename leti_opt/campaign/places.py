@@ -127,7 +127,7 @@ def device_places(definition: CampaignDefinition, store: LatencyStore) -> list[D
     for entry in definition.devices:
         for uri in _uris(entry, known):
             identity, last = known[uri]
-            others = [(one.device, one.epoch) for one in store.epochs(identity) if one.device == identity]
+            others = [(identity, epoch) for epoch in store.measured_epochs(identity)]
             for place in [(identity, last), *others]:
                 if place in covered:
                     continue
@@ -151,11 +151,21 @@ def epochs_of(store: LatencyStore, place: DevicePlace) -> list[DeviceEpoch]:
 def _uris(entry: DeviceEntry, known: dict[str, tuple[DeviceIdentity, DeviceEpoch]]) -> Iterator[str]:
     """Those of the store's URIs that an entry stands for."""
     if not entry.uri.startswith(_ANY_PHONE):
-        uri = entry.uri if entry.uri in known else open_device(entry.uri).uri
+        uri = entry.uri if entry.uri in known else _canonical(entry)
         return iter([uri] if uri in known else [])
     rest = open_device(entry.uri.replace("*", "any", 1)).uri.removeprefix("android:any")
     pattern = re.compile(rf"android:[^/?]+{re.escape(rest)}")
     return filter(pattern.fullmatch, known)
+
+
+def _canonical(entry: DeviceEntry) -> str:
+    """An entry's URI as the store has it, as far as this host can tell."""
+    try:
+        return open_device(entry.uri).uri
+    except InvalidDeviceUriError:
+        if entry.resource is None:
+            raise
+        return entry.uri  # a worker's host may have other cores and nicknames
 
 
 def _slug(identity: DeviceIdentity) -> str:

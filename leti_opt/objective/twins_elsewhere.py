@@ -28,25 +28,25 @@ def link_twins_elsewhere(service: MeasuringService, network_digests: Iterable[st
     store, identity, epoch = service.store, service.identity, service.epoch
     compared = {frozenset((first, second)) for first, second, _ in checks_of(store.links(identity), identity)}
     lines = []
-    for other in store.epochs(identity):
-        ends = frozenset(((identity, epoch), (other.device, other.epoch)))
-        if other.device != identity or len(ends) == 1 or ends in compared:
+    for other in store.measured_epochs(identity):
+        ends = frozenset(((identity, epoch), (identity, other)))
+        if len(ends) == 1 or ends in compared:
             continue
         shared: list[str] = []
         for digest in network_digests:
             own = store.latencies(identity, epoch, digest, linked=False)
-            theirs = store.latencies(identity, other.epoch, digest, linked=False)
+            theirs = store.latencies(identity, other, digest, linked=False)
             shared += own.keys() & theirs.keys()
         if len(shared) < PANEL_SIZE:
             continue
         try:
-            link = link_epochs(service, (identity, other.epoch), sorted(shared))
+            link = link_epochs(service, (identity, other), sorted(shared))
         except NotFoundError:
             continue  # some were withdrawn since; further networks will do
         told = "agree, and answer for each other from now on" if link.agrees else "disagree: each gets all of the work"
         lines.append(
-            f"{service.device.uri} and the {identity.name} of unit {other.epoch.unit[:8] or '?'}, "
-            f"{other.epoch.system_build}: they {told} (median ratio {link.median_ratio:.3f}, "
+            f"{service.device.uri} and the {identity.name} of unit {other.unit[:8] or '?'}, "
+            f"{other.system_build}: they {told} (median ratio {link.median_ratio:.3f}, "
             f"Spearman {link.spearman:.3f}, {link.networks} networks)"
         )
     return lines

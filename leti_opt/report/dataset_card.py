@@ -11,6 +11,7 @@ from typing import Any
 from leti_opt.campaign.dataset import DatasetCampaign
 from leti_opt.campaign.export import FIGURES, DeviceCounts, has_figures, write_table
 from leti_opt.campaign.places import DevicePlace, device_places, epochs_of
+from leti_opt.campaign.standing import Lookup
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.errors import InvalidInputError, NotFoundError, StoreError
 from leti_opt.network.config import NetworkConfig
@@ -87,7 +88,8 @@ def write_dataset(campaign: DatasetCampaign, folder: Path, *, csv: bool = False)
     """
     with campaign.opened_store() as (work, store):
         every = device_places(campaign.definition, store)
-        places = [place for place in every if has_figures(work, place, store)]
+        lookup = Lookup(work)
+        places = [place for place in every if has_figures(work, place, store, lookup)]
         if not places:
             raise NotFoundError(
                 f"the store {store.url} has no figures of this campaign's devices yet; start it with: "
@@ -105,7 +107,7 @@ def write_dataset(campaign: DatasetCampaign, folder: Path, *, csv: bool = False)
             "networks": [config.settings for config in work.configs],
         }
         plain = folder / f"{TABLE}.csv" if csv else None
-        counts = write_table(work, places, store, folder / f"{TABLE}.parquet", plain, story)
+        counts = write_table(work, places, store, folder / f"{TABLE}.parquet", plain, story, lookup)
         epochs = [line for place in places for line in _epoch_lines(store, place, names)]
         measured = [place for place in places if place.identity.origin == "measured"]
         panels = [panel for place in measured if (panel := _panel(work, store, place, folder)) is not None]

@@ -14,7 +14,7 @@ from leti_opt.store.values import moment
 
 if TYPE_CHECKING:
     from leti_opt.device.protocol import MeasurementProtocol
-    from leti_opt.store.standings import Standings
+    from leti_opt.store.standings import KnownCells, Standings
 
 
 class DeviceStore(StoreBase):
@@ -50,6 +50,13 @@ class DeviceStore(StoreBase):
         """The epochs with figures of a device and of those that differ in their runtime alone, last measured first."""
         return self._read(epoch_summary.summaries, identity)
 
+    def measured_epochs(self, identity: DeviceIdentity) -> list[DeviceEpoch]:
+        """The epochs of a device itself in which anything was measured, the one that was stored last first.
+
+        Unlike :meth:`epochs` it counts nothing, so that it is quick in a store of any size.
+        """
+        return self._read(epoch_summary.measured, identity)
+
     def latencies(
         self, identity: DeviceIdentity, epoch: DeviceEpoch, network_digest: str, *, linked: bool = True
     ) -> dict[str, float]:
@@ -63,6 +70,18 @@ class DeviceStore(StoreBase):
         """
         return self._read(epoch_summary.latencies, identity, epoch, network_digest, linked)
 
+    def known_cells(self, network_digest: str, renderer: str, *, cells: bool = False) -> KnownCells:
+        """Every cell of a network that the store knows, whatever the device.
+
+        Args:
+            network_digest: how the cells are laid out.
+            renderer: what turns them into files, as in :class:`CellAlias`.
+            cells: also the texts of the cells.
+        """
+        from leti_opt.store import standings
+
+        return self._read(standings.known_cells, network_digest, renderer, cells)
+
     def standings(
         self,
         identity: DeviceIdentity,
@@ -74,6 +93,7 @@ class DeviceStore(StoreBase):
         *,
         figures: bool = False,
         cells: bool = False,
+        known: KnownCells | None = None,
     ) -> Standings:
         """What can be answered for each cell in an epoch of a device, of all cells of a network at once.
 
@@ -86,6 +106,8 @@ class DeviceStore(StoreBase):
             min_runs: ``protocol.runs_on(device)``.
             figures: also what each answer rests on.
             cells: also the texts of the cells.
+            known: of :meth:`known_cells`, for who asks about several devices. Cells that the store has learned of
+                since are left out.
 
         >>> from leti_opt import LatencyStore, MeasurementProtocol, open_device
         >>> device = open_device("replay:formula")
@@ -96,7 +118,7 @@ class DeviceStore(StoreBase):
         from leti_opt.store import standings
 
         request = standings.Request(identity, epoch, network_digest, renderer, protocol, min_runs)
-        return self._read(standings.load, request, cells, figures)
+        return self._read(standings.load, request, cells, figures, known)
 
     def set_panel(self, identity: DeviceIdentity, network_digest: str, model_keys: Sequence[str]) -> None:
         """Choose the networks that are measured again to see whether a device has changed.

@@ -24,6 +24,11 @@ def summaries(connection: Connection, identity: DeviceIdentity) -> list[EpochSum
     ]
 
 
+def measured(connection: Connection, identity: DeviceIdentity) -> list[DeviceEpoch]:
+    """The epochs of a device itself in which anything was measured, the one that was stored last first."""
+    return [registry.epoch_of(row) for row in connection.execute(_OF_DEVICE, {"device": identity.digest})]
+
+
 def latencies(
     connection: Connection, identity: DeviceIdentity, epoch: DeviceEpoch, network_digest: str, linked: bool
 ) -> dict[str, float]:
@@ -83,6 +88,14 @@ _SUMMARIES = (
     .where(*links.OF_LINEAGE, *_HOLDS)
     .group_by(epochs.c.id, devices.c.id)
     .order_by(func.max(measurements.c.started_at).desc(), epochs.c.id.desc())
+)
+# Read off an index alone, where a summary looks at every measurement.
+_OF_DEVICE = (
+    select(*registry.EPOCH_COLUMNS)
+    .select_from(devices.join(epochs).join(measurements))
+    .where(devices.c.digest == bindparam("device"))
+    .group_by(epochs.c.id)
+    .order_by(func.max(measurements.c.id).desc())
 )
 _LATENCIES = (
     select(models.c.key, measurements.c.mean_ms, measurements.c.epoch_id)

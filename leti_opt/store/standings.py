@@ -41,15 +41,33 @@ class Standings:
         states: a :class:`State` each, as int8.
         cells: texts of the canonical cells, as bytes; None unless they were asked for. Two cells may share a hash.
         figures: what the answers rest on; None unless it was asked for. See :mod:`leti_opt.store.standing_figures`.
+        known_rows: where the first ones stand among the :class:`KnownCells`; the others were never built.
     """
 
     graph_hashes: NDArray[np.bytes_]
     states: NDArray[np.int8]
-    cells: NDArray[np.bytes_] | None = None
-    figures: pd.DataFrame | None = None
+    cells: NDArray[np.bytes_] | None
+    figures: pd.DataFrame | None
+    known_rows: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.states)
+
+
+@dataclass(frozen=True)
+class KnownCells:
+    """Every cell of a network that a store knows, whatever the device; the columns belong together.
+
+    Args:
+        alias_ids, model_ids: what the store knows it by, and the model that it stands for.
+        graph_hashes: as in :class:`Standings`.
+        cells: as there; None unless they were asked for.
+    """
+
+    alias_ids: NDArray[np.int64]
+    model_ids: NDArray[np.int64]
+    graph_hashes: NDArray[np.bytes_]
+    cells: NDArray[np.bytes_] | None
 
 
 @dataclass(frozen=True)
@@ -122,6 +140,7 @@ class CellRows:
     states: NDArray[np.int8]
     cells: NDArray[np.bytes_] | None
     reasons: dict[int, str]
+    known_rows: NDArray[np.int64]
 
 
 def scope_of(connection: Connection, request: Request) -> Scope:
@@ -131,44 +150,49 @@ def scope_of(connection: Connection, request: Request) -> Scope:
     return Scope(request, sorted(served), None if found is None else int(found))
 
 
-def load(connection: Connection, request: Request, cells: bool, figures: bool) -> Standings:
+def known_cells(connection: Connection, network_digest: str, renderer: str, cells: bool) -> KnownCells:
+    """See :meth:`leti_opt.store.LatencyStore.known_cells`."""
+    of_network = and_(aliases.c.network_digest == network_digest, aliases.c.renderer == renderer)
+    wanted = [aliases.c.id, aliases.c.model_id, aliases.c.graph_hash, *([aliases.c.cell] if cells else [])]
+    alias_ids, model_ids, graph_hashes, *texts = packed(connection, wanted, of_network)
+    return KnownCells(alias_ids, model_ids, graph_hashes, texts[0] if texts else None)
+
+
+def load(
+    connection: Connection, request: Request, cells: bool, figures: bool, known: KnownCells | None = None
+) -> Standings:
     """See :meth:`leti_opt.store.LatencyStore.standings`."""
     scope = scope_of(connection, request)
-    found = _rows(connection, scope, cells)
+    known = known or known_cells(connection, request.network_digest, request.renderer, cells)
+    found = _rows(connection, scope, known)
     table = None
     if figures:
         from leti_opt.store import standing_figures
 
         table = standing_figures.load(connection, scope, found)
-    return Standings(found.graph_hashes, found.states, found.cells, table)
+    return Standings(found.graph_hashes, found.states, found.cells, table, found.known_rows)
 
 
-def _rows(connection: Connection, scope: Scope, cells: bool) -> CellRows:
+def _rows(connection: Connection, scope: Scope, known: KnownCells) -> CellRows:
     """The known cells by the standings of their models, then what failures say of single cells."""
     by_model = _states_of_models(connection, scope)
+    states = by_model[np.minimum(known.model_ids, len(by_model) - 1)]
     failed_cells = _failed_cells(connection, scope)
-    failed_aliases = [row.alias_id for row in failed_cells if row.alias_id is not None]
-    wanted = [aliases.c.model_id, aliases.c.graph_hash]
-    wanted += [aliases.c.id] if failed_aliases else []
-    wanted += [aliases.c.cell] if cells else []
-    model_ids, graph_hashes, *more = packed(connection, wanted, scope.of_network(aliases))
-    states = by_model[np.minimum(model_ids, len(by_model) - 1)]
-    reasons: dict[int, str] = {}
-    if failed_aliases:
-        told = {row.alias_id: row.reason for row in failed_cells}
-        places = np.flatnonzero(np.isin(more[0], failed_aliases) & (states == _NOTHING))
-        states[places] = State.INFEASIBLE
-        rows = np.cumsum(states != _NOTHING)[places] - 1
-        reasons = {int(row): told[int(more[0][place])] for row, place in zip(rows, places, strict=True)}
-    known = states != _NOTHING
+    told = {row.alias_id: row.reason for row in failed_cells if row.alias_id is not None}
+    failed = np.flatnonzero(np.isin(known.alias_ids, list(told)) & (states == _NOTHING)) if told else _NO_ROWS
+    states[failed] = State.INFEASIBLE
+    answered = np.flatnonzero(states != _NOTHING)
+    at = np.searchsorted(answered, failed).tolist()
+    reasons = {row: told[alias_id] for row, alias_id in zip(at, known.alias_ids[failed].tolist(), strict=True)}
     unbuilt = {(row.graph_hash, row.cell): row.reason for row in failed_cells if row.alias_id is None}
-    reasons |= dict(enumerate(unbuilt.values(), start=int(known.sum())))
+    reasons |= dict(enumerate(unbuilt.values(), start=len(answered)))
     return CellRows(
-        np.concatenate([model_ids[known], np.zeros(len(unbuilt), dtype=np.int64)]),
-        _joined(graph_hashes[known], [graph_hash for graph_hash, _ in unbuilt]),
-        np.concatenate([states[known], np.full(len(unbuilt), State.INFEASIBLE, dtype=np.int8)]),
-        _joined(more[-1][known], [cell for _, cell in unbuilt]) if cells else None,
+        np.concatenate([known.model_ids[answered], np.zeros(len(unbuilt), dtype=np.int64)]),
+        _joined(known.graph_hashes[answered], [graph_hash for graph_hash, _ in unbuilt]),
+        np.concatenate([states[answered], np.full(len(unbuilt), State.INFEASIBLE, dtype=np.int8)]),
+        None if known.cells is None else _joined(known.cells[answered], [cell for _, cell in unbuilt]),
         reasons,
+        answered,
     )
 
 
@@ -253,6 +277,7 @@ def _joined(first: NDArray[np.bytes_], second: list[str]) -> NDArray[np.bytes_]:
 
 
 _NOTHING = -1
+_NO_ROWS = np.empty(0, dtype=np.int64)
 _SEPARATOR = "\n"
 _IDS = 5_000
 """How many ids a condition names at most."""

@@ -38,6 +38,24 @@ def test_all_cells_come_in_a_shuffle_that_the_seed_decides() -> None:
     assert (other.graph_hashes != everything.graph_hashes).mean() > 0.9
 
 
+def test_hashes_of_a_whole_space_are_computed_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LETI_CACHE_DIR", str(tmp_path))
+    whole = CampaignDefinition(
+        name="a", devices=["host-cpu"], networks=["small"], cells={"space": "nasbench201", "max_vertices": None}
+    )
+    first = chosen_cells(whole).graph_digests
+    computed: list[int] = []
+    plainly = ArchitectureTable.hashed
+
+    def counted(table: ArchitectureTable, workers: int | None = None) -> Any:
+        computed.append(len(table))
+        return plainly(table, workers)
+
+    monkeypatch.setattr(ArchitectureTable, "hashed", counted)
+    assert (chosen_cells(whole).graph_digests == first).all()
+    assert computed == []
+
+
 def test_a_larger_random_sample_begins_with_the_smaller_one() -> None:
     small, large = chosen_cells(define(sample=10)), chosen_cells(define(sample=50))
     assert large.graph_hashes[:10].tolist() == small.graph_hashes.tolist()

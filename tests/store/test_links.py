@@ -133,6 +133,19 @@ def test_epochs_are_listed_with_what_holds_last_measured_first(store: LatencySto
     assert store.epochs(DEVICE)[1].last_measured == NOON + timedelta(minutes=1)
 
 
+def test_epochs_in_which_anything_was_measured_are_those_of_the_device_itself_last_stored_first(
+    store: LatencyStore,
+) -> None:
+    assert store.measured_epochs(DEVICE) == []
+    store.add(model(), measurement(minutes=9))
+    store.add(model(1), measurement(1, stable=False, epoch=LATER_EPOCH))
+    store.add(model(2), measurement(2, identity=NEWER, epoch=THIRD_EPOCH))
+    assert store.measured_epochs(DEVICE) == [LATER_EPOCH, EPOCH]
+    store.add(model(3), measurement(3))
+    assert store.measured_epochs(DEVICE) == [EPOCH, LATER_EPOCH]
+    assert store.measured_epochs(NEWER) == [THIRD_EPOCH]
+
+
 # -- tables ---------------------------------------------------------------------------------------------------------
 
 

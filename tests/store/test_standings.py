@@ -237,6 +237,16 @@ def compare(store: LatencyStore, found: Events, protocol: MeasurementProtocol, p
     assert sorted(zip(plain.graph_hashes.tolist(), plain.states.tolist(), strict=True)) == sorted(
         zip(full.graph_hashes.tolist(), full.states.tolist(), strict=True)
     )
+    known = store.known_cells(found.network, RENDERER, cells=True)
+    again = store.standings(*asked, figures=True, known=known)
+    assert rows_of(again) == rows
+    assert again.figures is not None
+    pd.testing.assert_frame_equal(again.figures, full.figures)
+    built = len(again.known_rows)
+    assert known.cells is not None
+    assert again.cells is not None
+    assert known.cells[again.known_rows].tolist() == again.cells[:built].tolist()
+    assert known.graph_hashes[again.known_rows].tolist() == again.graph_hashes[:built].tolist()
 
 
 def check_figures(row: pd.Series, answer: Answer) -> None:
