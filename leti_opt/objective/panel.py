@@ -99,8 +99,11 @@ def spread_networks(
 
 def _known_panel(store: LatencyStore, identity: DeviceIdentity, network_digest: str) -> list[str]:
     """The device's panel, or that of the sibling with another runtime that was measured last."""
-    devices = [identity, *(summary.device for summary in store.epochs(identity))]
-    panels = (store.panel(device, network_digest) for device in dict.fromkeys(devices))
+    own = store.panel(identity, network_digest)
+    if own:
+        return own
+    siblings = dict.fromkeys(summary.device for summary in store.epochs(identity))
+    panels = (store.panel(device, network_digest) for device in siblings)
     return next(filter(None, panels), [])
 
 

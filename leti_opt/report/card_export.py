@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from leti_opt.device.device import DeviceEpoch, DeviceIdentity
 from leti_opt.errors import InvalidInputError, NotFoundError
 from leti_opt.objective.panel import choose_panel, panel_model
 from leti_opt.report.card import TABLE, CardNetwork, pack
+from leti_opt.report.latency_column import FEWEST_NETWORKS
 from leti_opt.store import exchange
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.links import checks_of, served_epochs
@@ -23,7 +24,6 @@ from leti_opt.version import source_commit, version
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAST_NETWORKS = 3
 MAX_FILE_MB = 100.0
 
 _STATEMENTS = {
@@ -57,19 +57,24 @@ def write_card(
     path: Path | str,
     *,
     identity: DeviceIdentity | None = None,
+    epoch: DeviceEpoch | None = None,
     origin: str = "measured",
     max_file_mb: float = MAX_FILE_MB,
     cells: Collection[tuple[str, str]] | None = None,
+    panel: Sequence[str] | None = None,
 ) -> CardSummary:
-    """Write a card of one device, of its last epoch and those linked to it. Equal content makes equal bytes.
+    """Write a card of one device, of one of its epochs and those linked to it. Equal content makes equal bytes.
 
     Args:
         store: what was measured.
         path: ends with ``.zip``; it appears complete or not at all.
         identity: the device; may be left out if the store has figures of one.
+        epoch: which of its epochs; the last one if absent.
         origin: ``measured``, or ``replayed`` or ``simulated``: then the card says so in words.
         max_file_mb: a user's file larger than this is refused.
         cells: only of these, each by its graph hash and the digest of its network; None for all, users' files included.
+        panel: keys of the models to be measured again, of which alone the card tells; None to choose them, and to tell
+            of all networks.
 
     Raises:
         InvalidInputError: no figures of this origin, several devices, or a file that is too large.
@@ -79,7 +84,7 @@ def write_card(
     if origin not in _STATEMENTS:
         raise InvalidInputError(f"a card's origin is one of {', '.join(_STATEMENTS)}, not {origin!r}")
     target = exchange.checked_target(Path(path), None, suffixes=(".zip",))
-    identity, epoch, rows = _rows_of_device(store, identity, origin)
+    identity, epoch, rows = _rows_of_device(store, identity, epoch, origin, panel)
     if cells is not None:
         wanted = set(cells)
         named = zip(rows["graph_hash"], rows["network_digest"], strict=True)
@@ -87,11 +92,11 @@ def write_card(
         if rows.empty:
             raise NotFoundError("the device has no figures of these cells; measure them first")
     names = store.pseudonyms()
-    keys = _panel_keys(store, identity, epoch, rows)
-    panel = [_network(store, key, names, max_file_mb, number) for number, key in enumerate(keys)]
+    keys = _panel_keys(store, identity, epoch, rows, panel)
+    networks = [_network(store, key, names, max_file_mb, number) for number, key in enumerate(keys)]
     members = {TABLE: _parquet(names.table(rows))}
     entries = []
-    for number, (network, content) in enumerate(panel):
+    for number, (network, content) in enumerate(networks):
         entries.append(f"panel/{number:03}.json")
         members[entries[-1]] = json.dumps(asdict(network), sort_keys=True, indent=1).encode()
         if network.file is not None:
@@ -124,10 +129,14 @@ def write_card(
 
 
 def _rows_of_device(
-    store: LatencyStore, identity: DeviceIdentity | None, origin: str
+    store: LatencyStore,
+    identity: DeviceIdentity | None,
+    epoch: DeviceEpoch | None,
+    origin: str,
+    keys: Sequence[str] | None,
 ) -> tuple[DeviceIdentity, DeviceEpoch, pd.DataFrame]:
-    """The device, its last epoch, and its stable rows of that epoch and those linked to it, in the order of time."""
-    rows = store.to_frame(origin=origin, identity=identity, epoch="any")  # type: ignore[arg-type]
+    """The device, its epoch (the last, if none is named), and its stable rows of that and those linked, in time."""
+    rows = store.to_frame(origin=origin, identity=identity, epoch="any", model_keys=keys)  # type: ignore[arg-type]
     if rows.empty:
         held = sorted(set(store.to_frame(origin="any", identity=identity, epoch="any")["origin"]))
         there = f"it holds {' and '.join(held)} ones: --origin {held[0]}" if held else "measure some networks first"
@@ -136,28 +145,35 @@ def _rows_of_device(
     devices = sorted({device.name for device, _ in places})
     if len({device for device, _ in places}) > 1:
         raise InvalidInputError(f"a card is of one device, and the store has several; choose one: {', '.join(devices)}")
-    last = rows.loc[rows["started_at"].idxmax()]
-    device, epoch = exchange.place_of(last.to_dict())
+    device, last = exchange.place_of(rows.loc[rows["started_at"].idxmax()].to_dict())
+    epoch = epoch or last
     served = served_epochs(checks_of(store.links(device), device), (device, epoch))
     kept = {place[1].digest for place in served if place[0] == device}
     rows = rows[rows["epoch_digest"].isin(kept)].sort_values(["started_at", "model_key", "mean_ms"], kind="stable")
     return device, epoch, rows.reset_index(drop=True)
 
 
-def _panel_keys(store: LatencyStore, identity: DeviceIdentity, epoch: DeviceEpoch, rows: pd.DataFrame) -> list[str]:
-    """The panel of each network config that the device's cells are laid out with, and that of users' files."""
+def _panel_keys(
+    store: LatencyStore,
+    identity: DeviceIdentity,
+    epoch: DeviceEpoch,
+    rows: pd.DataFrame,
+    panel: Sequence[str] | None,
+) -> list[str]:
+    """Of the panel what the rows have; by default that of each network config of the device, and of users' files."""
     digests = sorted(set(rows["network_digest"].fillna("")))
-    found = [key for digest in digests for key in choose_panel(store, identity, epoch, digest)]
+    found = panel or [key for digest in digests for key in choose_panel(store, identity, epoch, digest)]
     keys = list(dict.fromkeys(key for key in found if (rows["model_key"] == key).any()))
-    if len(keys) < LEAST_NETWORKS and not (rows["status"] == "stable").any():
+    if len(keys) < FEWEST_NETWORKS and not (rows["status"] == "stable").any():
         raise NotFoundError(
             "these figures were published without the number or the spread of their runs, so there is no protocol by "
             "which anybody could measure them again, and no card; export a table"
         )
-    if len(keys) < LEAST_NETWORKS:
+    if len(keys) < FEWEST_NETWORKS:
+        others = [key for key in dict.fromkeys(rows["model_key"]) if key not in keys]
         raise NotFoundError(
             f"{len(keys)} of the {rows['model_key'].nunique()} networks can be built again elsewhere, and a card needs "
-            f"{LEAST_NETWORKS}: {_why_not(store, [key for key in dict.fromkeys(rows['model_key']) if key not in keys])}"
+            f"{FEWEST_NETWORKS}: {_why_not(store, others)}"
         )
     return keys
 

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from leti_opt.campaign.dataset import DatasetCampaign
+from leti_opt.campaign.definition import DeviceEntry
 from leti_opt.campaign.export import FIGURES, DeviceCounts, has_figures, write_table
-from leti_opt.campaign.places import DevicePlace, device_places, epochs_of
+from leti_opt.campaign.places import DevicePlace, device_places, epochs_of, without_figures
 from leti_opt.campaign.standing import Lookup
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.errors import InvalidInputError, NotFoundError, StoreError
 from leti_opt.network.config import NetworkConfig
+from leti_opt.objective.panel import choose_panel
 from leti_opt.report.card_export import write_card
+from leti_opt.store import exchange
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.pseudonyms import Pseudonyms
 from leti_opt.version import source_commit, version
@@ -65,6 +68,8 @@ class WrittenDataset:
         files: names in the folder.
         counts: what it holds of each device.
         statement: in words, what its figures are.
+        without_figures: devices of the campaign that it says nothing of yet.
+        left_over: files in the folder that an earlier export wrote and this one did not.
     """
 
     folder: str
@@ -72,6 +77,8 @@ class WrittenDataset:
     files: tuple[str, ...]
     counts: tuple[DeviceCounts, ...]
     statement: str
+    without_figures: tuple[str, ...]
+    left_over: tuple[str, ...]
 
 
 def write_dataset(campaign: DatasetCampaign, folder: Path, *, csv: bool = False) -> WrittenDataset:
@@ -112,10 +119,26 @@ def write_dataset(campaign: DatasetCampaign, folder: Path, *, csv: bool = False)
         measured = [place for place in places if place.identity.origin == "measured"]
         panels = [panel for place in measured if (panel := _panel(work, store, place, folder)) is not None]
         files = [f"{TABLE}.parquet", *([f"{TABLE}.csv"] if csv else []), README, *panels]
-        text = _readme(campaign, work, told, counts, epochs, panels, csv)
-        (folder / README).write_text(text, encoding="utf-8")
+        without = without_figures(campaign.definition, store, places)
+        text = _readme(campaign, work, told, counts, epochs, panels, csv, without)
+        with exchange.replacing(folder / README) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     statement = "; ".join(_statement(place, count) for place, count in zip(told, counts, strict=True))
-    return WrittenDataset(str(folder), len(work), tuple(files), tuple(counts), statement)
+    return WrittenDataset(
+        str(folder),
+        len(work),
+        tuple(files),
+        tuple(counts),
+        statement,
+        tuple(entry.name or entry.uri for entry in without),
+        _left_over(folder, files),
+    )
+
+
+def _left_over(folder: Path, files: Sequence[str]) -> tuple[str, ...]:
+    """What an earlier export wrote there, of devices that are called otherwise now, say."""
+    found = {path.name for pattern in (f"{TABLE}.csv", "panel_*.zip") for path in folder.glob(pattern)}
+    return tuple(sorted(found - set(files)))
 
 
 def _panel(work: CampaignWork, store: LatencyStore, place: DevicePlace, folder: Path) -> str | None:
@@ -126,8 +149,20 @@ def _panel(work: CampaignWork, store: LatencyStore, place: DevicePlace, folder: 
     """
     name = f"panel_{place.name}.zip"
     cells = {(str(cell), config.digest) for config in work.configs for cell in work.cells.graph_hashes}
+    digests = [config.digest for config in work.configs]
+    keys = [key for digest in digests for key in choose_panel(store, place.identity, place.epoch, digest)]
+    if not keys:
+        return None
     try:
-        write_card(store, folder / name, identity=place.identity, origin=place.identity.origin, cells=cells)
+        write_card(
+            store,
+            folder / name,
+            identity=place.identity,
+            epoch=place.epoch,
+            origin=place.identity.origin,
+            cells=cells,
+            panel=keys,
+        )
     except (InvalidInputError, NotFoundError):
         return None
     return name
@@ -174,13 +209,16 @@ def _readme(
     epochs: Sequence[str],
     panels: Sequence[str],
     csv: bool,
+    without: Sequence[DeviceEntry],
 ) -> str:
+    statements = [_statement(*pair) for pair in zip(places, counts, strict=True)]
+    statements += [f"{entry.name or 'a further device'}: no figures yet" for entry in without]
     sections = [
         _front_matter(campaign, work),
         f"# {work.name}\n\n"
         f"Latencies of {len(work):,} networks ({len(work.cells):,} cells) on {len(places)} device(s). "
         "Figures are for one run of one batch, in milliseconds.",
-        "## Devices\n\n" + "\n".join(f"* {_statement(*pair)}" for pair in zip(places, counts, strict=True)),
+        "## Devices\n\n" + "\n".join(f"* {line}" for line in statements),
         _devices_table(places) + "\n\n" + "\n".join(epochs),
         "## How it was made\n\n" + _how(campaign, work),
         "## Networks\n\n" + "\n".join(_network_text(config) for config in work.configs),
@@ -194,8 +232,8 @@ def _front_matter(campaign: DatasetCampaign, work: CampaignWork) -> str:
     size = next((name for most, name in _SIZES if len(work) < most), "1M<n<10M")
     lines = [
         "---",
-        f"pretty_name: {json.dumps(work.name)}",
-        *([f"license: {json.dumps(campaign.definition.licence)}"] if campaign.definition.licence else []),
+        f"pretty_name: {_yaml(work.name)}",
+        *([f"license: {_yaml(campaign.definition.licence)}"] if campaign.definition.licence else []),
         "tags:",
         *(f"- {tag}" for tag in ("latency", "neural-architecture-search", "tflite", "benchmark")),
         "size_categories:",
@@ -206,6 +244,16 @@ def _front_matter(campaign: DatasetCampaign, work: CampaignWork) -> str:
         "---",
     ]
     return "\n".join(lines)
+
+
+def _yaml(text: str) -> str:
+    """A text as YAML has it. Of JSON's escapes it knows all but the pairs for what lies beyond 16 bits."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _indented(text: str) -> str:
+    """A text of several lines as part of a list's entry."""
+    return "\n  ".join(text.strip().splitlines())
 
 
 def _devices_table(places: Sequence[DevicePlace]) -> str:
@@ -242,7 +290,7 @@ def _how(campaign: DatasetCampaign, work: CampaignWork) -> str:
             f"deviation is at most {100 * protocol.max_relative_std:g} % of its mean; at most {protocol.max_attempts} "
             "attempt(s). No run is dropped.",
             f"* Watching: {_WATCHING[work.canary.pace]}",
-            *([f"* Remark: {campaign.definition.remark}"] if campaign.definition.remark else []),
+            *([f"* Remark: {_indented(campaign.definition.remark)}"] if campaign.definition.remark else []),
             f"* Made with leti_opt {version()}, commit {source_commit() or 'unknown'}.",
         ]
     )

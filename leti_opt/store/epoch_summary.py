@@ -46,9 +46,9 @@ def latencies(
         wanted &= {links.epoch_id(connection, identity, epoch)}
     found = connection.execute(
         _LATENCIES.where(_OF_FILES if network_digest == "" else _OF_NETWORK),
-        {**links.lineage_values(identity), **({"network": network_digest} if network_digest else {})},
+        {"epochs": sorted(wanted), **({"network": network_digest} if network_digest else {})},
     )
-    return {row.key: row.mean_ms for row in found if row.epoch_id in wanted}
+    return {key: mean_ms for key, mean_ms in found}
 
 
 def groups(connection: Connection) -> dict[tuple[str, str], int]:
@@ -98,9 +98,9 @@ _OF_DEVICE = (
     .order_by(func.max(measurements.c.id).desc())
 )
 _LATENCIES = (
-    select(models.c.key, measurements.c.mean_ms, measurements.c.epoch_id)
-    .select_from(_MEASURED)
-    .where(*links.OF_LINEAGE, *_HOLDS)
+    select(models.c.key, measurements.c.mean_ms)
+    .select_from(measurements.join(models))
+    .where(measurements.c.epoch_id.in_(bindparam("epochs", expanding=True)), *_HOLDS)
     .order_by(measurements.c.started_at, measurements.c.id)
 )
 _ALIASED = exists().where(aliases.c.model_id == models.c.id)

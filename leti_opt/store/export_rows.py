@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,6 +38,7 @@ class Selection:
     include_unstable: bool
     include_failures: bool
     epoch: DeviceEpoch | Literal["any"] | None
+    model_keys: Collection[str] | None = None
 
     def __post_init__(self) -> None:
         if self.origin is not None and self.origin not in exchange.ORIGINS:
@@ -174,6 +175,8 @@ class ExportRows:
         if served is not None:
             # Pages follow the ids; an index of epochs would make every page sort all rows.
             found.append((measurements.c.epoch_id + 0).in_(sorted(served)))
+        if asked.model_keys is not None:
+            found.append(models.c.key.in_(sorted(asked.model_keys)))
         if not asked.include_unstable:
             found.append(measurements.c.status != "unstable")
         return found
@@ -188,6 +191,8 @@ class ExportRows:
             found.append((devices.c.digest == asked.identity.digest) | failures.c.device_id.is_(None))
         if served is not None:
             found.append(failures.c.epoch_id.in_(sorted(served)) | failures.c.epoch_id.is_(None))
+        if asked.model_keys is not None:
+            found.append(models.c.key.in_(sorted(asked.model_keys)))
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,6 +32,7 @@ class TableStore(StoreBase):
         include_unstable: bool = False,
         include_failures: bool = False,
         epoch: DeviceEpoch | Literal["any"] | None = None,
+        model_keys: Collection[str] | None = None,
     ) -> pd.DataFrame:
         """One row for each measurement, oldest first. Latencies are in milliseconds; absent is absent.
 
@@ -43,13 +45,14 @@ class TableStore(StoreBase):
             epoch: only what may be served in this epoch of ``identity``, siblings with another runtime included;
                 ``any`` for every epoch. None is the same, with an EpochWarning where the rows are of epochs of one
                 device that no panel showed to agree; the column ``epoch_group`` tells them apart.
+            model_keys: only of these models.
 
         Raises:
             InvalidInputError: the rows are of several origins, and none was asked for; or an epoch without its device.
         """
         from leti_opt.store import export
 
-        selection = export.Selection(origin, identity, include_unstable, include_failures, epoch)
+        selection = export.Selection(origin, identity, include_unstable, include_failures, epoch, model_keys)
         return self._read(export.frame, selection)
 
     def export(

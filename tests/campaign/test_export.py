@@ -122,7 +122,8 @@ def test_a_measured_set_brings_networks_to_check_it_by_and_hides_the_host(tmp_pa
     written = write_dataset(campaign, tmp_path / "set")
     assert "panel_mine.zip" in written.files
     with zipfile.ZipFile(tmp_path / "set" / "panel_mine.zip") as panel:
-        assert "card.json" in panel.namelist()
+        card = json.loads(panel.read("card.json"))
+    assert len(card["panel"]) == card["networks"] == 20, "the other networks stand in the data set beside it"
     with LatencyStore(tmp_path / "latency.db") as store:
         _, epoch = store.devices_by_uri()["host-cpu?cores=0"]
     texts = (tmp_path / "set" / "README.md").read_text()
