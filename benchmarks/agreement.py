@@ -29,6 +29,7 @@ from leti_opt import (
     open_device,
     write_tflite,
 )
+from leti_opt.report.comparison import median_interval
 
 CELL = "0-1,0-2,1-2,1-3,2-3:conv3x3-bn-relu,conv1x1-bn-relu"
 NETWORKS = {"small": 48, "medium": 144}
@@ -120,13 +121,6 @@ def ratios(medians: Medians, other: str) -> list[float]:
     return [ours / theirs for ours, theirs in zip(medians[OURS], medians[other], strict=True)]
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of the median over rounds, by resampling them."""
-    drawn = np.random.default_rng(0).choice(values, (10_000, len(values)))
-    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
-    return float(low), float(high)
-
-
 def rows(name: str, medians: Medians) -> list[tuple[str, ...]]:
     """A line for each tool."""
     lines = []
@@ -135,7 +129,7 @@ def rows(name: str, medians: Medians) -> list[tuple[str, ...]]:
         compared = ["", ""]
         if tool != OURS:
             values = ratios(medians, tool)
-            low, high = interval(values)
+            low, high = median_interval(np.asarray(values), np.random.default_rng(0))
             compared = [f"{statistics.median(values):.4f}", f"{low:.4f} to {high:.4f}"]
         lines.append((name, tool, *shown, *compared))
     return lines

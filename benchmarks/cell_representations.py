@@ -15,9 +15,8 @@ from leti_opt.search_space.parametrization import ArchitectureSpace
 from leti_opt.search_space.repair import decode_vertices
 
 INNER = SPACE.max_vertices - 2
-
-
 PENALTY = 10.0
+"""Loss of what is no cell."""
 
 
 class Representation(NamedTuple):

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from leti_opt.report.lut_table import markdown_table
 from leti_opt.report.machine import describe_machine
 
 RESULTS = Path(__file__).parent / "results"
@@ -51,8 +52,7 @@ def write_result(
     """Write ``results/NAME.md`` and print it; figures go beside it."""
     origin = _origin()
     lines = [f"# {title}", ""]
-    lines += ["| " + " | ".join(headings) + " |", "|" + " --- |" * len(headings)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    lines += markdown_table(headings, rows)
     lines += ["", *(f"{note}  " for note in notes)] + ([""] if notes else [])
     lines += [*(f"{line}  " for line in origin[:-1]), origin[-1], ""]
     path = RESULTS / f"{name}.md"

@@ -18,6 +18,8 @@ import hashlib
 import inspect
 import json
 import math
+import os
+import subprocess
 import sys
 import time
 import warnings
@@ -34,9 +36,8 @@ from scipy.stats import rankdata
 
 from benchmarks.cell_landscapes import LANDSCAPES, canonical_text, loss_of
 from benchmarks.cell_representations import PENALTY, REPRESENTATIONS, Representation
+from benchmarks.result_table import RESULTS
 from leti_opt.report.machine import describe_machine
-
-RESULTS = Path(__file__).parent / "results"
 
 OPTIMIZERS = {
     name: ng.optimizers.registry[name]
@@ -133,7 +134,18 @@ def _searched(tasks: list[Task], jobs: int, deadline: float) -> Iterator[dict[st
 
 @cache
 def fingerprint() -> str:
-    """Tells runs of one code from those of another: a digest of what short searches ask for, and of their losses."""
+    """Tells runs of one code from those of another: a digest of what short searches ask for, and of their losses.
+
+    CMA's eigenvectors, and so what it asks for, depend on the CPU that OpenBLAS finds. It is told one that is at hand
+    everywhere, for which it must be started anew.
+    """
+    command = [sys.executable, "-m", "benchmarks.search_space_representations", "--print-fingerprint"]
+    environment = {**os.environ, "OPENBLAS_CORETYPE": "Haswell"}
+    return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def fingerprint_here() -> str:
+    """The same by this process's linear algebra."""
     seen = [
         (task, *_asks(task, _optimizer(task), REPRESENTATIONS[task.representation]))
         for optimizer in ("DiscreteOnePlusOne", "CMA", "EvolutionStrategy 5+10")
@@ -240,7 +252,11 @@ def main() -> None:
     parser.add_argument("--table-only", action="store_true", help="run nothing, write the table of what is there")
     parser.add_argument("--raw", type=Path, default=RESULTS / "search_space_representations.jsonl")
     parser.add_argument("--out", type=Path, default=RESULTS / "search_space_representations.md")
+    parser.add_argument("--print-fingerprint", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.print_fingerprint:
+        print(fingerprint_here())
+        return
     tasks = [
         Task(budget, seed, landscape, optimizer, representation)
         for budget in options.budgets

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.result_table import Figure, write_result
-from benchmarks.speed.table_costs import load
+from benchmarks.speed.timing import load
 from leti_opt.campaign.dataset import DatasetCampaign
 from leti_opt.campaign.definition import CampaignDefinition
+from leti_opt.campaign.progress import EVERYTHING_ELSE
 from leti_opt.device.open_device import open_device
 from leti_opt.objective.measuring import MeasuringService
 from leti_opt.objective.questions import cell_question
@@ -51,7 +52,7 @@ def main() -> None:
     seconds = dict(row.seconds)
     rows = [
         _row(f"campaign, {row.new} networks", seconds, sum(seconds.values())),
-        _row(f"plain loop, {PLAIN_CELLS} networks", plain, plain_s),
+        _row(f"plain loop, {min(PLAIN_CELLS, arguments.cells)} networks", plain, plain_s),
     ]
     write_result(
         "busy",
@@ -74,19 +75,15 @@ def main() -> None:
 
 def plain_loop(campaign: DatasetCampaign, uri: str) -> tuple[Mapping[str, float], float]:
     """The same networks one after the other, without a campaign."""
-    config = campaign.definition.configs[0]
+    definition, config = campaign.definition, campaign.definition.configs[0]
     with LatencyStore(":memory:") as store, open_device(uri) as device:
-        service = MeasuringService(device, store, campaign.definition.measurement_protocol, canary=_off(campaign))
+        service = MeasuringService(device, store, definition.measurement_protocol, canary=definition.canary_settings)
         start = time.perf_counter()
         for cell in campaign.cells[:PLAIN_CELLS]:
             service.answer(cell_question(cell, config))
         wall_s = time.perf_counter() - start
         counted = device.use.seconds()
-    return {**counted, "everything else": wall_s - sum(counted.values())}, wall_s
-
-
-def _off(campaign: DatasetCampaign) -> Any:
-    return campaign.definition.canary_settings
+    return {**counted, EVERYTHING_ELSE: wall_s - sum(counted.values())}, wall_s
 
 
 def _mean_ms(store: Path) -> float:

@@ -17,14 +17,13 @@ from typing import Any
 import psutil
 
 from benchmarks.result_table import Figure, write_result
-from benchmarks.speed.table_costs import load
+from benchmarks.speed.timing import ALL_CELLS, load, resident_bytes
 from leti_opt.campaign.dataset import DatasetCampaign
 from leti_opt.campaign.definition import CampaignDefinition
 from leti_opt.report.dataset_card import write_dataset
 from leti_opt.version import source_commit
 
 DEVICES = [f"replay:formula?seed={seed}&aggregates=1" for seed in (1, 2, 3)]
-ALL_CELLS = 423_624
 BUILT_CELLS = 3000
 MIB = 2**20
 _LOOK_EVERY_S = 1.0
@@ -170,13 +169,7 @@ def watched(work: Callable[[], Any]) -> dict[str, Any]:
 def _look(resident: list[int], over: threading.Event) -> None:
     own = psutil.Process()
     while True:
-        total = own.memory_info().rss
-        for child in own.children(recursive=True):
-            try:
-                total += child.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-        resident.append(total)
+        resident.append(resident_bytes(own))
         if over.wait(_LOOK_EVERY_S):
             return
 

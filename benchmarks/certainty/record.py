@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -28,6 +29,9 @@ from leti_opt.device.resource_lock import hold
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
 from leti_opt.report.machine import describe_machine
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
 
 RUNS_PER_COMMAND = 500
 _THREE = "0-1,1-2,2-3,3-4:conv3x3-bn-relu,conv3x3-bn-relu,conv3x3-bn-relu"
@@ -80,40 +84,38 @@ def record(name: str, condition: str, runs: int) -> np.ndarray:
         device.prepare(model)
         with device.load(model) as session:
             session.run(100)
-            with load_on_host(condition, lambda: len(taken) / runs):
+            with load_on_host(condition) as progress:
                 while len(taken) < runs:
                     batch = session.run(min(RUNS_PER_COMMAND, runs - len(taken)))
                     taken.extend(batch.runs_ms or ())
-                    with _progress.get_lock():
-                        _progress.value = len(taken) / runs
+                    progress.value = len(taken) / runs
     return np.rint(np.asarray(taken) * 1e6).astype(np.uint32)
 
 
-_progress = multiprocessing.Value("d", 0.0)
-
-
 @contextmanager
-def load_on_host(condition: str, progress: object = None) -> Iterator[None]:
+def load_on_host(condition: str) -> Iterator[Synchronized[float]]:
     """Other processes at work while the block runs: ``neighbour`` one busy core, ``bursts`` all of them now and then,
     ``ramp`` ever more of the time.
+
+    Yields:
+        Where the block says which share of its work is done, by which ``ramp`` goes.
     """
-    del progress
+    progress: Synchronized[float] = multiprocessing.Value("d", 0.0)
     count = {"quiet": 0, "neighbour": 1}.get(condition, os.cpu_count() or 1)
-    _progress.value = 0.0
     workers = [
-        multiprocessing.Process(target=_work, args=(condition, seed, _progress), daemon=True) for seed in range(count)
+        multiprocessing.Process(target=_work, args=(condition, seed, progress), daemon=True) for seed in range(count)
     ]
     for worker in workers:
         worker.start()
     try:
-        yield
+        yield progress
     finally:
         for worker in workers:
             worker.terminate()
             worker.join()
 
 
-def _work(condition: str, seed: int, progress: object) -> None:
+def _work(condition: str, seed: int, progress: Synchronized[float]) -> None:
     generator = random.Random(seed)
     block = np.random.default_rng(seed).random(200_000)
     while True:
@@ -122,7 +124,7 @@ def _work(condition: str, seed: int, progress: object) -> None:
         elif condition == "bursts":
             busy_s, idle_s = generator.uniform(0.05, 2.0), generator.uniform(0.5, 5.0)
         else:
-            busy_s = 0.1 * generator.random() * progress.value  # type: ignore[attr-defined]
+            busy_s = 0.1 * generator.random() * progress.value
             idle_s = 0.1 - busy_s
         end = time.monotonic() + busy_s
         while time.monotonic() < end:

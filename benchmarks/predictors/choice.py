@@ -8,16 +8,15 @@ there. Splits are by isomorphism class, as there.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import joblib
 import numpy as np
 
+from benchmarks.predictors.options import add_splits, add_workers, parser_of
 from benchmarks.predictors.public_columns import COLUMNS, NETWORK
-from benchmarks.predictors.public_data import DEFAULT_FOLDER, PublicColumns, load_columns
+from benchmarks.predictors.public_data import PublicColumns, load_columns
 from benchmarks.result_table import write_result
 from leti_opt.predictor.evaluation import Split, split_by_class
 from leti_opt.predictor.kernel_model import KernelPredictor
@@ -70,11 +69,10 @@ class Judged:
 
 def main() -> None:
     """Judge every candidate on every other column, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--splits", type=int, default=2)
+    parser = parser_of(__doc__)
+    add_splits(parser, 2)
     parser.add_argument("--candidates", nargs="+", default=list(PREDICTORS), choices=list(PREDICTORS))
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    add_workers(parser)
     arguments = parser.parse_args()
     data = load_columns(arguments.data)
     columns = [device for device in data.devices if device not in COLUMNS]

@@ -7,18 +7,16 @@ The splits are those of ``benchmarks.predictors.public_columns``. A column's row
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import joblib
 import numpy as np
 
+from benchmarks.predictors.options import add_columns, add_splits, add_workers, on_every_column, parser_of
 from benchmarks.predictors.public_columns import COLUMNS, NETWORK, with_interval
-from benchmarks.predictors.public_data import DEFAULT_FOLDER, PublicColumns, load_columns
+from benchmarks.predictors.public_data import PublicColumns
 from benchmarks.result_table import write_result
-from leti_opt.predictor.evaluation import MeanInterval, Split, SplitResult, evaluate, split_by_class
+from leti_opt.predictor.evaluation import MeanInterval, Split, SplitResult, evaluate
 from leti_opt.predictor.gcn import GcnPredictor
 
 VERTICES = 8
@@ -60,18 +58,13 @@ class Found:
 
 def main() -> None:
     """Train on every column and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--columns", nargs="+", help="those with aims if absent, all of a file that has none of them")
-    parser.add_argument("--splits", type=int, default=2)
+    parser = parser_of(__doc__)
+    add_columns(parser)
+    add_splits(parser, 2)
     parser.add_argument("--size", type=int, default=900, help="cells to train on, a tenth of them for validation")
-    parser.add_argument("--workers", type=int, default=1, help="processes; processor times are those of one")
+    add_workers(parser)
     arguments = parser.parse_args()
-    data = load_columns(arguments.data)
-    data.cells.table()
-    splits = [split_by_class(data.classes, arguments.size, seed) for seed in range(arguments.splits)]
-    tasks = (joblib.delayed(judge)(data, column, splits) for column in arguments.columns or data.present(COLUMNS))
-    found = joblib.Parallel(n_jobs=arguments.workers)(tasks)
+    found = on_every_column(judge, COLUMNS, arguments)
     write_result(
         "gcn",
         "BRP-NAS's graph convolutional network on published latencies of NAS-Bench-201",

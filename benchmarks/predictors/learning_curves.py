@@ -8,15 +8,14 @@ cells of the other classes.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import joblib
 import numpy as np
 
+from benchmarks.predictors.options import add_columns, add_splits, add_workers, parser_of
 from benchmarks.predictors.public_columns import COLUMNS, NETWORK, with_interval
-from benchmarks.predictors.public_data import DEFAULT_FOLDER, PublicColumns, load_columns
+from benchmarks.predictors.public_data import PublicColumns, load_columns
 from benchmarks.result_table import write_result
 from leti_opt.predictor.evaluation import LEARNING_CURVE_SIZES, MeanInterval, SplitResult, repeated
 from leti_opt.predictor.kernel_model import KernelPredictor
@@ -30,12 +29,11 @@ HEADINGS = (
 
 def main() -> None:
     """Judge our predictor at every size on every column, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--columns", nargs="+", help="those with aims if absent, all of a file that has none of them")
+    parser = parser_of(__doc__)
+    add_columns(parser)
     parser.add_argument("--sizes", nargs="+", type=int, default=list(LEARNING_CURVE_SIZES))
-    parser.add_argument("--splits", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    add_splits(parser, 3)
+    add_workers(parser)
     arguments = parser.parse_args()
     data = load_columns(arguments.data)
     tasks = (

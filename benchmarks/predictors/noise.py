@@ -9,15 +9,14 @@ the order of execution. A predictor that knew the expectation of each would be o
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.predictors.options import add_columns, parser_of
 from benchmarks.predictors.public_columns import COLUMNS, NETWORK
-from benchmarks.predictors.public_data import DEFAULT_FOLDER, PublicColumns, load_columns
+from benchmarks.predictors.public_data import PublicColumns, load_columns
 from benchmarks.result_table import write_result
 from leti_opt import NAS_BENCH_201
 from leti_opt.predictor.evaluation import split_by_class
@@ -31,9 +30,8 @@ WORST_SHARE = 0.02
 
 def main() -> None:
     """Judge the noise of each column, look at the worst cells, and write both down."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--columns", nargs="+", help="those with aims if absent, all of a file that has none of them")
+    parser = parser_of(__doc__)
+    add_columns(parser)
     arguments = parser.parse_args()
     data = load_columns(arguments.data)
     pairs = swapped_pairs(data.operations)

@@ -9,22 +9,20 @@ package's predictors run the plain baselines, on the same splits.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import joblib
 import numpy as np
 
 from benchmarks.predictors.baselines import ProcessBaseline, baseline_features, xgboost_prediction
-from benchmarks.predictors.public_data import DEFAULT_FOLDER, PublicColumns, load_columns
+from benchmarks.predictors.options import add_columns, add_splits, add_workers, on_every_column, parser_of
+from benchmarks.predictors.public_data import PublicColumns
 from benchmarks.result_table import Figure, write_result
 from leti_opt import NetworkConfig
 from leti_opt.predictor.better_flops import BetterFlopsPredictor
 from leti_opt.predictor.boosted_trees import BoostedTreesPredictor
-from leti_opt.predictor.evaluation import MeanInterval, Split, SplitResult, evaluate, split_by_class
+from leti_opt.predictor.evaluation import MeanInterval, Split, SplitResult, evaluate
 from leti_opt.predictor.flops import FlopsPredictor
 from leti_opt.predictor.kernel_model import KernelPredictor
 from leti_opt.predictor.metrics import PredictionMetrics, prediction_metrics
@@ -87,12 +85,11 @@ class Found:
 
 def main() -> None:
     """Judge every predictor on every column and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--columns", nargs="+", help="those with aims if absent, all of a file that has none of them")
-    parser.add_argument("--splits", type=int, default=10)
+    parser = parser_of(__doc__)
+    add_columns(parser)
+    add_splits(parser, 10)
     parser.add_argument("--size", type=int, default=900, help="training cells")
-    parser.add_argument("--workers", type=int, default=1, help="processes; processor times are those of one")
+    add_workers(parser)
     parser.add_argument("--all-columns", action="store_true", help="our predictor alone, on every column of the file")
     arguments = parser.parse_args()
     if arguments.all_columns:
@@ -100,11 +97,7 @@ def main() -> None:
 
         judge_all(arguments.data, arguments.splits, arguments.workers)
         return
-    data = load_columns(arguments.data)
-    data.cells.table()
-    splits = [split_by_class(data.classes, arguments.size, seed) for seed in range(arguments.splits)]
-    tasks = (joblib.delayed(judge)(data, column, splits) for column in arguments.columns or data.present(COLUMNS))
-    found = [one for part in joblib.Parallel(n_jobs=arguments.workers)(tasks) for one in part]
+    found = [one for part in on_every_column(judge, COLUMNS, arguments) for one in part]
     headings = ["column", "predictor", "±1 %", "±5 %", "±10 %", "MAPE, %", "RMSE, ms", "Spearman", "Kendall"]
     headings += ["in 90 % interval, %", "fit, s"]
     write_result(

@@ -9,17 +9,16 @@ possible at all, as 900 cells of the target tell it. How settings are chosen: `b
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.page import DOCS, put_into_page
-from benchmarks.predictors.public_data import DEFAULT_FOLDER, PublicColumns, load_columns
+from benchmarks.predictors.options import add_splits, parser_of
+from benchmarks.predictors.public_data import PublicColumns, load_columns
 from benchmarks.result_table import Figure, write_result
 from leti_opt import NetworkConfig
 from leti_opt.predictor.cells import CellRows, Cells
@@ -77,9 +76,8 @@ class Table:
 
 def main() -> None:
     """Judge every method on every target and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--splits", type=int, default=5)
+    parser = parser_of(__doc__)
+    add_splits(parser, 5)
     parser.add_argument("--sources", nargs="+", default=[f"help/{name}" for name in SOURCES], help="columns")
     parser.add_argument("--targets", nargs="+", help="columns; HELP's and LatBench's if absent, or all but the sources")
     arguments = parser.parse_args()

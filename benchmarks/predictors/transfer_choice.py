@@ -9,15 +9,14 @@ its pruned cell was measured to take), and with the two convolutions exchanged, 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.predictors.public_data import DEFAULT_FOLDER, PublicColumns, load_columns
+from benchmarks.predictors.options import parser_of
+from benchmarks.predictors.public_data import PublicColumns, load_columns
 from benchmarks.predictors.transfer import (
     NETWORK,
     SOURCES,
@@ -117,8 +116,7 @@ class Case:
 
 def main() -> None:
     """Judge every setting on every source and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
+    parser = parser_of(__doc__)
     parser.add_argument("--draws", type=int, default=4)
     arguments = parser.parse_args()
     data = load_columns(arguments.data)

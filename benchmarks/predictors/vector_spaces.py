@@ -7,7 +7,6 @@ Beside ours run XGBoost and a linear model with a ridge penalty, on the same vec
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.predictors.public_data import DEFAULT_FOLDER
+from benchmarks.predictors.options import add_splits, add_workers, parser_of
 from benchmarks.result_table import write_result
 from leti_opt.predictor.evaluation import MeanInterval, Split, evaluate, split_by_class
 from leti_opt.predictor.fbnet import fbnet_vectors
@@ -92,13 +91,12 @@ class Found:
 
 def main() -> None:
     """Judge every predictor on every device and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
+    parser = parser_of(__doc__)
     parser.add_argument("--spaces", nargs="+", choices=list(SPACES), default=list(SPACES))
     parser.add_argument("--devices", nargs="+", help="all if absent")
-    parser.add_argument("--splits", type=int, default=3)
+    add_splits(parser, 3)
     parser.add_argument("--size", type=int, default=900, help="training networks")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    add_workers(parser)
     arguments = parser.parse_args()
     found: list[Found] = []
     for name in arguments.spaces:

@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 
 from benchmarks.result_table import Figure, write_result
+from benchmarks.speed.timing import load, resident_bytes
 from leti_opt import NAS_BENCH_101, enumerate_architectures, estimate_size
 from leti_opt.edge_bits import unpack_edges
 from leti_opt.search_space.structures import pruned_masks
@@ -63,7 +64,7 @@ def main() -> None:
     if arguments.step:
         print(json.dumps(measured(STEPS[arguments.step])))
         return
-    load = os.getloadavg()[0]
+    before = load()
     labelled = estimate_size(NAS_BENCH_101).labelled_cells
     count, plain_s = plainly(arguments.plain_seconds)
     whole_s = plain_s / count * labelled
@@ -89,7 +90,7 @@ def main() -> None:
             f"Timed on {count:,} of {labelled:,} labelled graphs, drawn with a seed, in {plain_s:.1f} s; extrapolated "
             "to all. Finding the graphs is not counted.",
             "Memory is that of the process and its workers together.",
-            f"Load average when it began: {load:.2f} on {len(os.sched_getaffinity(0))} cores.",
+            f"Load average when it began: {before} on {len(os.sched_getaffinity(0))} cores.",
         ],
         figures(runs, whole_s),
     )
@@ -159,24 +160,13 @@ def watched(command: list[str], environment: dict[str, str]) -> dict[str, float]
     peak_mib = 0.0
     with psutil.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
-            peak_mib = max(peak_mib, memory_mib(process))
+            peak_mib = max(peak_mib, resident_bytes(process) / 2**20)
             time.sleep(0.2)
         output = process.stdout.read()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with exit status {process.returncode}")
     found: dict[str, float] = json.loads(output)
     return {**found, "peak_mib": max(peak_mib, found["peak_mib"])}
-
-
-def memory_mib(process: psutil.Process) -> float:
-    """Resident memory of a process and all below it; pages that they share count for each."""
-    total = 0
-    try:
-        for one in [process, *process.children(recursive=True)]:
-            total += one.memory_info().rss
-    except psutil.NoSuchProcess:  # it ended meanwhile
-        return 0.0
-    return total / 2**20
 
 
 def whole_command() -> float:

@@ -9,10 +9,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -20,6 +17,7 @@ import numpy as np
 import psutil
 
 from benchmarks.result_table import write_result
+from benchmarks.speed.timing import seconds_of
 from leti_opt import (
     Architecture,
     ArchitectureSpace,
@@ -78,10 +76,10 @@ def steps_of_one_evaluation(name: str, config: NetworkConfig, repeats: int) -> l
     keras_model = build_keras_model(graph)
     few = max(1, repeats // 2) if name == "nasbench101" else repeats
     rows = [
-        row(name, "assembly", timed(lambda: build_layer_graph(Architecture.parse(CELL), config), repeats)),
-        row(name, "write TFLite", timed(lambda: write_tflite(graph), repeats)),
-        row(name, "Keras build", timed(lambda: build_keras_model(graph), few)),
-        row(name, "TF converter", timed(lambda: convert_tflite(keras_model), few)),
+        row(name, "assembly", seconds_of(lambda: build_layer_graph(Architecture.parse(CELL), config), repeats)),
+        row(name, "write TFLite", seconds_of(lambda: write_tflite(graph), repeats)),
+        row(name, "Keras build", seconds_of(lambda: build_keras_model(graph), few)),
+        row(name, "TF converter", seconds_of(lambda: convert_tflite(keras_model), few)),
     ]
     model = MeasurableModel.of_graph(graph)
     protocol = MeasurementProtocol(max_attempts=1)
@@ -92,12 +90,12 @@ def steps_of_one_evaluation(name: str, config: NetworkConfig, repeats: int) -> l
             with hold(device.resources), device.load(model):
                 pass
 
-        rows.append(row(name, "load", timed(load, repeats)))
-        rows.append(row(name, "measurement", timed(lambda: measure(device, model, protocol), few)))
+        rows.append(row(name, "load", seconds_of(load, repeats)))
+        rows.append(row(name, "measurement", seconds_of(lambda: measure(device, model, protocol), few)))
         measurements = iter([measure(device, model, MeasurementProtocol(min_runs=300)) for _ in range(few + 1)])
         store = LatencyStore(Path(folder) / "latency.db")
         store.add(model, next(measurements))
-        rows.append(row(name, "store", timed(lambda: store.add(model, next(measurements)), few)))
+        rows.append(row(name, "store", seconds_of(lambda: store.add(model, next(measurements)), few)))
     return rows
 
 
@@ -115,14 +113,18 @@ def calls(repeats: int) -> list[Row]:
         same = Architecture.parse(texts[0])
         first(same)
         rows = [
-            row("small", "call, same object", [t / 200 for t in timed(lambda: [first(same) for _ in texts], repeats)])
+            row(
+                "small",
+                "call, same object",
+                [t / 200 for t in seconds_of(lambda: [first(same) for _ in texts], repeats)],
+            )
         ]
         for source, objective in (("memory", lambda: first), ("store", lambda: new_objective(path, network))):
             samples = []
             for _ in range(repeats):
                 chosen = objective()
                 cells = [Architecture.parse(text) for text in texts]
-                samples += [t / 200 for t in timed(lambda: [chosen(cell) for cell in cells], 1)]  # noqa: B023
+                samples += [t / 200 for t in seconds_of(lambda: [chosen(cell) for cell in cells], 1)]  # noqa: B023
             rows.append(row("small", f"call, new object, from {source}", samples))
     return rows
 
@@ -142,7 +144,7 @@ def imports(repeats: int) -> list[Row]:
         "leti-opt --help": [sys.executable, "-m", "leti_opt.cli.main", "--help"],
     }
     return [
-        row("", name, timed(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), repeats))  # noqa: B023
+        row("", name, seconds_of(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), repeats))  # noqa: B023
         for name, command in commands.items()
     ]
 
@@ -174,16 +176,6 @@ def memory(evaluations: int) -> Row:
     warm = sizes[min(20, len(sizes) - 1)]
     growth = f"{100 * (sizes[-1] / warm - 1):+.1f} % since evaluation 20"
     return ("small", f"memory after {evaluations} evaluations", f"{sizes[-1] / 2**20:.0f} MiB", growth)
-
-
-def timed(action: Callable[[], Any], repeats: int) -> list[float]:
-    """Seconds of each repeat."""
-    samples = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        action()
-        samples.append(time.perf_counter() - start)
-    return samples
 
 
 def row(network: str, step: str, samples: list[float]) -> Row:

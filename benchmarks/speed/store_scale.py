@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.result_table import Figure, write_result
 from benchmarks.speed.large_store import DEVICES, NETWORK, RENDERER, UNSTABLE, WITHDRAWN, fill
-from benchmarks.speed.table_costs import load, one_core
+from benchmarks.speed.timing import ALL_CELLS, load, one_core
 from leti_opt import (
     NAS_BENCH_101,
     Architecture,
@@ -36,7 +36,6 @@ from leti_opt.objective.measuring import MeasuringService
 from leti_opt.store import CellAlias
 from leti_opt.store.standings import State
 
-ALL_CELLS = 423_624
 PROTOCOL = MeasurementProtocol()
 SAMPLE = 2000
 MIB = 2**20

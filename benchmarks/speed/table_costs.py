@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import psutil
 
 from benchmarks.result_table import Figure, write_result
+from benchmarks.speed.timing import load, one_core
 from leti_opt import NAS_BENCH_101, NAS_BENCH_201, NetworkConfig, enumerate_architectures, network_cost
 from leti_opt.architecture_table import ArchitectureTable
 from leti_opt.network.table_gpu_support import gpu_support_mask
@@ -106,21 +105,6 @@ def timed(action: Callable[[], Any]) -> Timing:
     core, wall = time.process_time(), time.perf_counter()
     action()
     return Timing(time.process_time() - core, time.perf_counter() - wall)
-
-
-@contextmanager
-def one_core() -> Iterator[None]:
-    """Keep this process to one of the cores that it may use."""
-    process = psutil.Process()
-    cores = process.cpu_affinity()
-    process.cpu_affinity(cores[-1:])
-    yield
-    process.cpu_affinity(cores)
-
-
-def load() -> str:
-    """The machine's load average over one minute."""
-    return f"{psutil.getloadavg()[0]:.1f}"
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import psutil
 
 from benchmarks.result_table import Figure, write_result
 from benchmarks.speed.evaluation_steps import CELL
+from benchmarks.speed.timing import seconds_of
 from leti_opt import (
     Architecture,
     ArchitectureSpace,
@@ -99,7 +100,7 @@ def ready(repeats: int, folder: Path, figures: list[Figure]) -> list[Row]:
     rows: list[Row] = []
     for name, text in CELLS.items():
         graph = build_layer_graph(Architecture.parse(text), config)
-        slow = timed(lambda: convert_tflite(build_keras_model(graph)), 2)  # noqa: B023
+        slow = seconds_of(lambda: convert_tflite(build_keras_model(graph)), 2)  # noqa: B023
         rows.append(row("ready", name, "Keras build and TF converter", slow))
         for what, samples in fast[name].items():
             rows.append(row("ready", name, what, samples, [] if what.startswith("step") else slow))
@@ -130,13 +131,13 @@ def ready_fast(text: str, config: NetworkConfig, repeats: int, folder: Path) -> 
     outside()
     size = len(inside())
     return {
-        "outside": timed(outside, repeats),
-        f"inside, {size / 2**20:.0f} MiB": timed(inside, max(5, repeats // 5)),
-        "step: canonical order": timed(lambda: next(cells).canonical(), repeats),
-        "step: assembly": timed(lambda: build_layer_graph(canonical, config), repeats),
-        "step: plan of operators": timed(lambda: plan_operators(graph), repeats),
-        "step: places for weights, plan included": timed(lambda: place_weights(graph), repeats),
-        "step: header": timed(lambda: write_header(network, block, KEY), repeats),
+        "outside": seconds_of(outside, repeats),
+        f"inside, {size / 2**20:.0f} MiB": seconds_of(inside, max(5, repeats // 5)),
+        "step: canonical order": seconds_of(lambda: next(cells).canonical(), repeats),
+        "step: assembly": seconds_of(lambda: build_layer_graph(canonical, config), repeats),
+        "step: plan of operators": seconds_of(lambda: plan_operators(graph), repeats),
+        "step: places for weights, plan included": seconds_of(lambda: place_weights(graph), repeats),
+        "step: header": seconds_of(lambda: write_header(network, block, KEY), repeats),
     }
 
 
@@ -158,7 +159,7 @@ def latency(precision: str, rounds: int, folder: Path) -> list[Row]:
         for number in range(rounds):
             names = sorted(runs) if number % 2 else sorted(runs, reverse=True)
             for name in names:
-                turns[name].append(statistics.median(timed(runs[name], 10)))
+                turns[name].append(statistics.median(seconds_of(runs[name], 10)))
         for name, samples in turns.items():
             ratio = np.array(samples) / np.array(turns["converter"])
             low, middle, high = np.percentile(ratio, [25, 50, 75])
@@ -248,7 +249,7 @@ def scaling(folder: Path) -> list[Row]:
         with joblib.Parallel(n_jobs=workers, backend="loky") as parallel:
             call = joblib.delayed(headers_of)
             parallel([call(part[:2], str(folder)) for part in parts[:8]])
-            seconds = timed(lambda: parallel([call(part, str(folder)) for part in parts]), 3)  # noqa: B023
+            seconds = seconds_of(lambda: parallel([call(part, str(folder)) for part in parts]), 3)  # noqa: B023
         first = first or seconds
         rate = f"{len(texts) / statistics.median(seconds):.0f} networks/s"
         ratio = f"{statistics.median(first) / statistics.median(seconds):.2f}x of one worker"
@@ -266,16 +267,6 @@ def headers_of(texts: Sequence[str], folder: str) -> int:
 def block_for(graph: LayerGraph, folder: Path) -> WeightsBlock:
     """A block that holds a network."""
     return open_block(place_weights(graph).needs, folder)
-
-
-def timed(action: Callable[[], Any], repeats: int) -> list[float]:
-    """Seconds of each repeat."""
-    samples = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        action()
-        samples.append(time.perf_counter() - start)
-    return samples
 
 
 def row(part: str, network: str, what: str, samples: Sequence[float], slow: Sequence[float] = ()) -> Row:

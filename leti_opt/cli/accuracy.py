@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leti_opt.cli.common import JsonOption, check_writable, print_json, reports_errors
+from leti_opt.cli.common import JsonOption, print_json, reports_errors
+from leti_opt.cli.files import check_writable
 
 if TYPE_CHECKING:
     from leti_opt.accuracy.nasbench101 import NasBench101Accuracies

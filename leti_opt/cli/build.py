@@ -12,9 +12,9 @@ from leti_opt.cli.common import (
     SetOption,
     StoreOption,
     network_config,
-    replacing,
     reports_errors,
 )
+from leti_opt.cli.files import replacing
 from leti_opt.cli.models import KERAS_SUFFIXES, cell_of_hash, converted, is_hash, load_keras
 from leti_opt.errors import InvalidInputError
 

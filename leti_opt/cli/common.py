@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import re
-import tempfile
 import tomllib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from leti_opt import atomic_file
 from leti_opt.errors import (
     CampaignRunningError,
     DeviceError,
@@ -54,7 +52,7 @@ EXIT_CODES = """Exit codes: 0 done; 1 anything that is not named here; 2 wrong i
 7 a network misses the limit; 8 of a network it is undecided whether it meets the limit;
 9 a campaign stopped before it was complete, or a predictor before its target; 130 interrupted, everything kept."""
 
-_PRESET_NAMES = "nasbench101, nasbench201, small"  # NetworkConfig.preset's; loading it would slow --help down
+PRESET_NAMES = "nasbench101, nasbench201, small"  # NetworkConfig.preset's; loading it would slow --help down
 
 DeviceOption = Annotated[str, typer.Option("--device", "-d", help="Device URI, for instance 'host-cpu?threads=2'.")]
 DevicesOption = Annotated[
@@ -68,14 +66,14 @@ DevicesOption = Annotated[
 StoreOption = Annotated[str, typer.Option("--store", help="File or postgresql:// URL of all measurements.")]
 NetworkOption = Annotated[
     str,
-    typer.Option("--network", "-n", help=f"How cells become networks: {_PRESET_NAMES}, or a TOML file."),
+    typer.Option("--network", "-n", help=f"How cells become networks: {PRESET_NAMES}, or a TOML file."),
 ]
 SpaceNetworkOption = Annotated[
     str | None,
     typer.Option(
         "--network",
         "-n",
-        help=f"How cells become networks: {_PRESET_NAMES}, or a TOML file; as --space if absent.",
+        help=f"How cells become networks: {PRESET_NAMES}, or a TOML file; as --space if absent.",
     ),
 ]
 SetOption = Annotated[
@@ -240,12 +238,9 @@ def space_definition(name: str) -> SpaceDefinition:
     Raises:
         InvalidInputError: no such space.
     """
-    from leti_opt.search_space.definition import NAS_BENCH_101, NAS_BENCH_201
+    from leti_opt.search_space.named import named_space
 
-    spaces = {space.name: space for space in (NAS_BENCH_101, NAS_BENCH_201)}
-    if name not in spaces:
-        raise InvalidInputError(f"unknown space {name!r}; {did_you_mean(name, spaces)}")
-    return spaces[name]
+    return named_space(name)
 
 
 def existing_store(url: str) -> LatencyStore:
@@ -275,38 +270,6 @@ def seconds(text: str) -> float:
     if not match:
         raise InvalidInputError(f"{text!r} is no time; write for instance 90s, 20m or 1.5h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place if all goes well; nothing half-written stays.
-
-    Raises:
-        InvalidInputError: the folder cannot be written.
-    """
-    check_writable(path)
-    try:
-        with atomic_file.replacing(path) as temporary:
-            yield temporary
-    except LetiError:
-        raise
-    except OSError as error:
-        raise InvalidInputError(f"cannot write {path}: {error.strerror}") from error
-
-
-def check_writable(path: Path) -> None:
-    """Find out before hours of work whether a file can be written at their end; nothing is left behind.
-
-    Raises:
-        InvalidInputError: it is a folder, or its folder is missing or cannot be written.
-    """
-    if path.is_dir():
-        raise InvalidInputError(f"cannot write {path}: it is a folder; name a file")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise InvalidInputError(f"cannot write {path}: {error.strerror}; name a file in another folder") from error
 
 
 def quieten_tensorflow() -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leti_opt.cli.common import JsonOption, SetOption, check_writable, print_json, replacing, reports_errors
+from leti_opt.cli.common import JsonOption, SetOption, print_json, reports_errors
+from leti_opt.cli.files import check_file, replacing
 from leti_opt.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -93,9 +94,7 @@ def _compared(first: str, second: str, statistic: str, seed: int, figure: Path |
     from leti_opt.report.comparison_source import read_column
 
     if figure is not None:
-        if figure.suffix.lower() != ".png":
-            raise InvalidInputError(f"--figure {figure} must end with .png")
-        check_writable(figure)
+        check_file("--figure", figure, ".png")
     compared = compare_columns(read_column(first, statistic), read_column(second, statistic), seed)
     if figure is not None:
         from leti_opt.report.comparison_figure import comparison_figure

@@ -20,15 +20,14 @@ from leti_opt.cli.common import (
     NetworkOption,
     SetOption,
     StoreOption,
-    check_writable,
     network_config,
     print_json,
-    replacing,
     reports_errors,
     worst_code,
 )
+from leti_opt.cli.files import check_file, replacing
 from leti_opt.cli.lut_models import lut_network
-from leti_opt.cli.lut_steps import OrderSeedOption, PlanOption, PrepareOption, RetryOption, say_step
+from leti_opt.cli.lut_steps import OrderSeedOption, PlanOption, PrepareOption, RetryOption, StudyProgress
 from leti_opt.cli.pace import NewPaceOption, PaceOption, canary_of, watch_aloud
 from leti_opt.errors import InvalidInputError
 
@@ -111,9 +110,15 @@ def study(
     from leti_opt.campaign.lut_study import LutStudy
     from leti_opt.device.open_device import open_devices
     from leti_opt.predictor.lut_pieces import cutting_of
+    from leti_opt.predictor.lut_residual import MIN_MODELS
 
     for wanted in granularities:
         cutting_of(wanted)
+    if table is not None and granularities[-1] == "residual" and len(models) < MIN_MODELS:
+        raise InvalidInputError(
+            f"--table keeps the last granularity, and a residual is fitted on {MIN_MODELS} networks or more; name more "
+            "networks, or end --granularity with layer or kernel"
+        )
     networks = {name: lut_network(name, config, store) for name in models}
     settings: dict[str, Any] = {"precision": precision, "canary": canary_of(pace, new_pace), "seed": seed}
     results: list[LutResult] = []
@@ -172,17 +177,16 @@ def _check_files(uris: Sequence[str], table: Path | None, picture: Path | None) 
     for option, path, ending in (("--table", table, ".parquet"), ("--picture", picture, ".png")):
         if path is None:
             continue
-        if path.suffix.lower() != ending:
-            raise InvalidInputError(f"{option} {path} must end with {ending}")
+        check_file(option, path, ending)
         if len(uris) > 1:
             raise InvalidInputError(f"{option} is of one device; name one --device, or leave it out")
-        check_writable(path)
 
 
 def _run(study: LutStudy, prepare: bool, retry_unstable: bool) -> LutResult:
-    if prepare:
-        study.prepare(say_step)
-    return study.run(say_step, retry_unstable)
+    with StudyProgress() as progress:
+        if prepare:
+            study.prepare(progress.step)
+        return study.run(progress.step, retry_unstable)
 
 
 def _print(result: LutResult) -> None:

@@ -16,14 +16,13 @@ from leti_opt.cli.common import (
     NetworkOption,
     SetOption,
     StoreOption,
-    check_writable,
     network_config,
     print_json,
-    replacing,
     reports_errors,
     space_definition,
 )
-from leti_opt.cli.lut_steps import OrderSeedOption, PlanOption, PrepareOption, RetryOption, say_step
+from leti_opt.cli.files import check_file, replacing
+from leti_opt.cli.lut_steps import OrderSeedOption, PlanOption, PrepareOption, RetryOption, StudyProgress
 from leti_opt.cli.pace import NewPaceOption, PaceOption, canary_of, watch_aloud
 from leti_opt.errors import InvalidInputError
 
@@ -68,9 +67,7 @@ def cells(
     if table is None and not plan:
         raise InvalidInputError("name the .parquet file that the entries go to with --table, or ask for --plan")
     if table is not None:
-        if table.suffix.lower() != ".parquet":
-            raise InvalidInputError(f"--table {table} must end with .parquet")
-        check_writable(table)
+        check_file("--table", table, ".parquet")
     config = network_config(network, changes)
     from leti_opt.campaign.block_study import BlockStudy
     from leti_opt.campaign.lut_service import study_protocol
@@ -87,9 +84,10 @@ def cells(
             _show_plan(study, as_json)
             return
         watch_aloud(study.service)
-        if prepare:
-            study.prepare(say_step)
-        found = study.run(say_step, retry_unstable)
+        with StudyProgress() as progress:
+            if prepare:
+                study.prepare(progress.step)
+            found = study.run(progress.step, retry_unstable)
         assert table is not None, "asked for above"
         with replacing(table) as temporary:
             found.save(temporary)

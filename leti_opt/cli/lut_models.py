@@ -42,6 +42,7 @@ def lut_network(name: str, config: NetworkConfig, store: str) -> Any:
         return build_layer_graph(cell_of_hash(name, store), config)
     if re.fullmatch(r"\w+", name):
         return application(name)
+    _refuse_folder(name)
     return build_layer_graph(Architecture.parse(name), config)
 
 
@@ -58,6 +59,7 @@ def application(name: str, seed: int = 0) -> Any:
     makers = {key.lower(): maker for key, maker in vars(keras.applications).items() if isfunction(maker)}
     maker = makers.get(name.lower())
     if maker is None:
+        _refuse_folder(name)
         raise InvalidModelError(
             f"{name!r} is no file, no cell and no network of keras.applications; {did_you_mean(name.lower(), makers)}"
         )
@@ -66,3 +68,11 @@ def application(name: str, seed: int = 0) -> Any:
         model = maker(weights=None, input_shape=IMAGE)
     seed_weights(model, seed)
     return model
+
+
+def _refuse_folder(name: str) -> None:
+    if Path(name).is_dir():
+        raise InvalidModelError(
+            f"{name} is a folder, perhaps a SavedModel, which holds no Keras layers; convert it to a .tflite file with "
+            "tf.lite.TFLiteConverter.from_saved_model, or save the Keras model as .keras"
+        )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leti_opt.report.live_line import LiveLine
+
 if TYPE_CHECKING:
     from leti_opt.campaign.lut_work import LutStep
 
@@ -17,15 +19,18 @@ PrepareOption = Annotated[
 ]
 RetryOption = Annotated[bool, typer.Option("--retry-unstable", help="Measure once more what was unstable.")]
 
-_EVERY = 25
 
+class StudyProgress(LiveLine):
+    """Shows each step of a study on the error stream; the last one also where no terminal is."""
 
-def say_step(step: LutStep) -> None:
-    """A line that changes on a terminal; elsewhere one now and then."""
-    figure = "" if step.latency_ms is None else f" {step.latency_ms:.4f} ms"
-    text = f"{step.done} of {step.total}: {step.name}{figure} ({step.source})"
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\033[K" + (text[:79] if step.done < step.total else ""))
-        sys.stderr.flush()
-    elif step.done % _EVERY == 0 or step.done == step.total:
-        typer.echo(text, err=True)
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def step(self, step: LutStep) -> None:
+        """Show a step."""
+        figure = "" if step.latency_ms is None else f" {step.latency_ms:.4f} ms"
+        line = f"{step.done} of {step.total}: {step.name}{figure} ({step.source})"
+        if step.done == step.total and not self.stream.isatty():
+            self.keep(line)
+        else:
+            self.show(lambda _now: line)

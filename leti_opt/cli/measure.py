@@ -30,14 +30,13 @@ from leti_opt.cli.measure_station import Choices, Station
 from leti_opt.cli.measure_table import MeasureTable, profile_lines, single_lines, terminal_width
 from leti_opt.cli.pace import NewPaceOption, PaceOption, canary_of, watch_aloud
 from leti_opt.errors import DeviceError, InvalidInputError, LetiError, did_you_mean
+from leti_opt.report.live_line import LiveLine
 
 if TYPE_CHECKING:
     from leti_opt.device.device import Device
     from leti_opt.device.protocol import MeasurementProtocol
     from leti_opt.objective.limit_decisions import LimitRow
     from leti_opt.objective.limits import LatencyLimit
-
-_ERASE = "\r\033[K"
 
 
 @reports_errors
@@ -243,15 +242,7 @@ def _print_profile(row: MeasuredRow) -> None:
 
 @contextmanager
 def _progress(text: str) -> Iterator[None]:
-    """A line on a terminal's error stream as long as the work lasts."""
-    shown = sys.stderr.isatty()
-    if shown:
-        width = terminal_width() or 80
-        sys.stderr.write(f"{_ERASE}{text[: width - 1]}")
-        sys.stderr.flush()
-    try:
+    """A line on a terminal's error stream as long as the work lasts; elsewhere none."""
+    with LiveLine(sys.stderr) as line:
+        line.show(lambda _now: text)
         yield
-    finally:
-        if shown:
-            sys.stderr.write(_ERASE)
-            sys.stderr.flush()

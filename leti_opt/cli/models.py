@@ -36,7 +36,7 @@ def load_keras(path: str) -> Any:
 
     try:
         return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, TypeError, KeyError, AttributeError, RuntimeError, zipfile.BadZipFile) as error:
         raise InvalidModelError(f"Keras cannot read {path}: {error}") from error
 
 

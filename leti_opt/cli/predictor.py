@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from leti_opt.cli import predictor_adapt, predictor_card, predictor_predict
-from leti_opt.cli.common import JsonOption, SetOption, check_writable, print_json, reports_errors
+from leti_opt.cli.common import JsonOption, SetOption, print_json, reports_errors
+from leti_opt.cli.files import check_writable
 from leti_opt.cli.predictor_curve import check_curve, print_table, show_curve
 from leti_opt.cli.predictor_judging import fitted_kind, judged_held_out, judged_kinds, judged_saved
 from leti_opt.cli.predictor_options import (

@@ -14,11 +14,11 @@ import typer
 from leti_opt.cli.common import (
     EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,
+    PRESET_NAMES,
     DeviceOption,
     JsonOption,
     SetOption,
     StoreOption,
-    check_writable,
     fail,
     network_config,
     print_json,
@@ -28,6 +28,7 @@ from leti_opt.cli.common import (
     space_definition,
 )
 from leti_opt.cli.compare_panel import say_if_changed
+from leti_opt.cli.files import check_writable
 from leti_opt.cli.pace import NewPaceOption, PaceOption, canary_of, warn_if_busy, watch_aloud
 from leti_opt.cli.predictor_options import QUICK_KINDS, unfitted
 from leti_opt.cli.predictor_sources import NamedSource, named_sources
@@ -66,8 +67,8 @@ def adapt(
         typer.Option(
             "--network",
             "-n",
-            help="How cells become networks: nasbench101, nasbench201, small, or a TOML file; that of the sources if "
-            "absent, as --space without any.",
+            help=f"How cells become networks: {PRESET_NAMES}, or a TOML file; that of the sources if absent, as "
+            "--space without any.",
         ),
     ] = None,
     changes: SetOption = None,

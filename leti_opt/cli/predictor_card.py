@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leti_opt.cli.common import check_writable, replacing, reports_errors
+from leti_opt.cli.common import reports_errors
+from leti_opt.cli.files import check_writable, replacing
 from leti_opt.cli.predictor_options import DataDeviceOption, DataStoreOption, Figures, kind_of
 from leti_opt.errors import InvalidInputError
 

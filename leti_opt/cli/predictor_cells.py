@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import typer
 
-from leti_opt.cli.common import check_writable, replacing, space_definition
+from leti_opt.cli.common import space_definition
+from leti_opt.cli.files import check_writable, replacing
 from leti_opt.cli.models import is_hash
 from leti_opt.errors import InvalidInputError, NotFoundError
 
@@ -204,10 +205,10 @@ def print_cells(found: AnsweredCells, limit: int, fastest: bool, output: Path | 
         fastest: the quickest first; else in the order they came in.
         output: the file that they are in, so that they need not be printed.
     """
-    from leti_opt.report.predictor_table import origin_lines
+    from leti_opt.report.predictor_table import origin_lines, statement_of
 
     answers = found.answers
-    learned = "figures of an unknown origin" if found.story is None else found.story.statement()
+    learned = statement_of(found.story)
     typer.echo(f"predicted by {answers.predictor} {answers.training_digest[:12]}, which learned {learned}")
     if output is not None:
         typer.echo(f"{output}: {', '.join(f'{number:,} {word}' for word, number in answers.counts.items())}")

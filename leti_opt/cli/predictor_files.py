@@ -55,7 +55,7 @@ def answered_files(
         InvalidModelError: a file cannot be read.
         typer.Exit: a file has no prediction.
     """
-    from leti_opt.report.predictor_table import origin_lines
+    from leti_opt.report.predictor_table import origin_lines, statement_of
 
     found = predictor.predict_networks([Path(name) for name in names], coverage)
     say_what_intervals_know(predictor)
@@ -66,8 +66,7 @@ def answered_files(
             {"predictor": kind, "training_digest": digest, "training": story, "coverage": coverage, "files": rows}
         )
     else:
-        learned = "figures of an unknown origin" if story is None else story.statement()
-        typer.echo(f"predicted by {kind} {digest[:12]}, which learned {learned}")
+        typer.echo(f"predicted by {kind} {digest[:12]}, which learned {statement_of(story)}")
         typer.echo("\t".join(["predicted ms", f"{100 * coverage:g} % from", "to", "status", "file"]))
         for row in rows:
             figures = [figure_text(row[name]) for name in ("predicted_ms", "lower_ms", "upper_ms")]

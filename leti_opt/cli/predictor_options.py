@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leti_opt.cli.common import existing_store, network_config
+from leti_opt.cli.common import PRESET_NAMES, existing_store, network_config
 from leti_opt.errors import InvalidInputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ QUICK_KINDS = tuple(kind for kind in KINDS if kind != "gcn")
 
 FEWEST_CELLS = 10
 USUAL_NETWORK = "nasbench101"
-_PRESETS = "nasbench101, nasbench201, small"  # NetworkConfig.preset's; loading it would slow --help down
 
 DataArgument = Annotated[
     Path | None,
@@ -52,7 +51,7 @@ DataDeviceOption = Annotated[
 MeasuredNetworkOption = Annotated[
     str | None,
     typer.Option(
-        "--network", "-n", help=f"How the cells became networks: {_PRESETS}, or a TOML file; the first if absent."
+        "--network", "-n", help=f"How the cells became networks: {PRESET_NAMES}, or a TOML file; the first if absent."
     ),
 ]
 KindOption = Annotated[

@@ -19,17 +19,16 @@ from leti_opt.cli.common import (
     SetOption,
     SpaceNetworkOption,
     StoreOption,
-    check_writable,
     fail,
     network_config,
     print_json,
     protocol_of,
-    replacing,
     reports_errors,
     seconds,
     space_definition,
 )
 from leti_opt.cli.compare_panel import say_if_changed
+from leti_opt.cli.files import check_file, replacing
 from leti_opt.cli.limit_option import LimitOption, StatisticOption, decided, limit_lines, limit_of
 from leti_opt.cli.pace import NewPaceOption, PaceOption, canary_of, warn_if_busy, watch_aloud
 from leti_opt.errors import DeviceError, InvalidInputError
@@ -95,9 +94,7 @@ def search(
     canary = canary_of(pace, new_pace)
     if accuracy not in ACCURACIES:
         raise InvalidInputError(f"unknown accuracy {accuracy!r}; known: {', '.join(ACCURACIES)}")
-    if picture.suffix != ".png":
-        raise InvalidInputError(f"--picture {picture} must end with .png")
-    check_writable(picture)
+    check_file("--picture", picture, ".png")
     find_optimizer(optimizer)
     with ExitStack() as stack:
         opened = [stack.enter_context(each) for each in open_devices(device or ["host-cpu"])]

@@ -16,9 +16,9 @@ from leti_opt.cli.common import (
     SpaceNetworkOption,
     network_config,
     print_json,
-    replacing,
     reports_errors,
 )
+from leti_opt.cli.files import replacing
 from leti_opt.cli.space_selection import (
     Filters,
     GpuOption,

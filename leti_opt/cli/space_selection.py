@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from leti_opt.cli.common import space_definition
 
 if TYPE_CHECKING:
     from leti_opt.architecture_table import ArchitectureTable
@@ -91,17 +89,12 @@ def definition_from_options(
     """A preset space, perhaps with other limits or operations.
 
     Raises:
+        InvalidInputError: there is no such space.
         InvalidDefinitionError: no cell could satisfy them.
     """
-    definition = space_definition(name)
-    changes: dict[str, Any] = {}
-    if max_vertices is not None:
-        changes["max_vertices"] = max_vertices
-    if max_edges is not None:
-        changes["max_edges"] = max_edges
-    if operations is not None:
-        changes["operations"] = tuple(operations.split(","))
-    return replace(definition, **changes) if changes else definition
+    from leti_opt.search_space.named import named_space
+
+    return named_space(name, max_vertices, max_edges, None if operations is None else operations.split(","))
 
 
 def select(definition: SpaceDefinition, config: NetworkConfig, filters: Filters, costs: bool = False) -> Selection:

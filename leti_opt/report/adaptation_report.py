@@ -11,9 +11,9 @@ from typing import Any, TextIO
 from leti_opt.objective.active_result import WITHIN, ActiveStep, ErrorEstimate, Reason
 from leti_opt.objective.adaptation import Adaptation
 from leti_opt.predictor.held_out_error import FEWEST_HELD_OUT
-from leti_opt.report.campaign_view import duration_text
 from leti_opt.report.live_line import LiveLine
 from leti_opt.report.predictor_table import origin_lines
+from leti_opt.report.quantities import duration_text
 
 _GOES_ON = "the same command goes on"
 _ENDS: dict[Reason, str] = {

@@ -12,6 +12,7 @@ from leti_opt.campaign.planning import CampaignPlan, PlanRow
 from leti_opt.campaign.progress import ProgressRow
 from leti_opt.campaign.status import CampaignStatus, StatusRow
 from leti_opt.device.use import COOLING, INITIALIZATION, TIMED_RUNS
+from leti_opt.report.quantities import duration_text, size_text
 from leti_opt.report.tables import plain_table
 
 if TYPE_CHECKING:
@@ -186,36 +187,6 @@ def busy_lines(rows: Sequence[ProgressRow]) -> list[str]:
             parts = ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in row.seconds.items() if seconds >= 0.05)
             lines.append(f"{row.uri}: {100 * busy_s / total_s:.1f} % of {total_s:.1f} s at work: {parts}")
     return lines
-
-
-def duration_text(seconds: float) -> str:
-    """A time for people, in its two largest units.
-
-    >>> duration_text(42), duration_text(600), duration_text(100_000)
-    ('42 s', '10 min', '1 d 4 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min"
-    days, hours = divmod(round(seconds / 3600), 24)
-    return f"{days} d {hours} h"
-
-
-def size_text(size_bytes: float) -> str:
-    """Bytes for people.
-
-    >>> size_text(512), size_text(3_000_000)
-    ('512 bytes', '3.0 MB')
-    """
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes:.0f} bytes"
 
 
 def _cells(row: ProgressRow | StatusRow, state: str) -> list[str]:

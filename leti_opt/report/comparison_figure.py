@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from leti_opt.report.canvas import blank_figure
 from leti_opt.report.comparison import ComparedNetwork, Comparison, RankMove
 
 if TYPE_CHECKING:
@@ -45,11 +46,7 @@ def comparison_figure(comparison: Comparison, path: Path, moved: int = 5) -> Pat
         path: a ``.png`` file; its folder must exist.
         moved: how many of the moved networks to number.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 7), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(12, 7)
     figure.suptitle(_title(comparison), fontsize=10)
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     marked = comparison.moved[:moved]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from leti_opt.errors import InvalidInputError
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.cost import network_cost
 from leti_opt.objective.accuracy_latency import AccuracyLatency
+from leti_opt.report.canvas import blank_figure
 from leti_opt.report.cell_drawing import draw_cell
+from leti_opt.report.evenly import evenly_spread
 from leti_opt.report.tables import statistic_prefix
 from leti_opt.search.architecture_search import SearchResult
 
@@ -26,8 +28,7 @@ def search_figure(
     """Draw every measured cell, the front, and some cells of the front, numbered as in the front's order.
 
     Cells whose figures are provisional are hollow. Bars are the standard deviation of the runs around their mean; other
-    statistics have none. A search for latency
-    alone is drawn against FLOPs.
+    statistics have none. A search for latency alone is drawn against FLOPs.
 
     Args:
         result: what the search found.
@@ -42,9 +43,9 @@ def search_figure(
     evaluations = _distinct(result)
     if not evaluations:
         raise InvalidInputError("no cell was measured, so there is nothing to draw")
-    figure = _figure()
+    figure = blank_figure(10, 8.5)
     front = result.front
-    drawn = _spread(front, _DRAWN_CELLS)
+    drawn = evenly_spread(front, _DRAWN_CELLS)
     grid = figure.add_gridspec(2, max(1, len(drawn)), height_ratios=[3, 2])
     axes = figure.add_subplot(grid[0, :])
     _scatter(axes, evaluations, front, network, statistic)
@@ -64,15 +65,6 @@ def search_figure(
         )
     figure.savefig(path, dpi=130)
     return path
-
-
-def _figure() -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 8.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _scatter(
@@ -122,13 +114,6 @@ def _scatter(
 def _distinct(result: SearchResult) -> list[AccuracyLatency]:
     found = {step.evaluation.architecture: step.evaluation for step in reversed(result.steps)}
     return [evaluation for evaluation in found.values() if evaluation.answer.measurement is not None]
-
-
-def _spread(front: Sequence[AccuracyLatency], count: int) -> list[AccuracyLatency]:
-    """A few cells from one end of the front to the other."""
-    if len(front) <= count:
-        return list(front)
-    return [front[round(index * (len(front) - 1) / (count - 1))] for index in range(count)]
 
 
 def _origin(evaluations: Sequence[AccuracyLatency]) -> str:

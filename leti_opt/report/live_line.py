@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -13,6 +14,8 @@ _ERASE = "\r\033[K"
 
 class LiveLine:
     """Shows the newest of many lines; what it left on a terminal is gone at the end of a ``with``.
+
+    A line that a terminal has no room for is cut: a second row of it would stay.
 
     Args:
         stream: where to write.
@@ -44,7 +47,7 @@ class LiveLine:
         """
         now = self.clock()
         if self.stream.isatty():
-            self._write(_ERASE + line(now))
+            self._write(_ERASE + line(now)[: shutil.get_terminal_size().columns - 1])
         elif now - self._shown_at >= _EVERY_S:
             self._shown_at = now
             self._write(line(now) + "\n")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from leti_opt.campaign.lut_result import LutResult, ModelResult
 from leti_opt.predictor.lut_sum import PieceTimes
+from leti_opt.report.canvas import blank_figure
 from leti_opt.report.lut_table import with_spread
 
 if TYPE_CHECKING:
@@ -77,14 +78,10 @@ def waterfall_figure(result: LutResult, path: Path, cutting: str = "layer", most
         cutting: ``layer`` or ``kernel``.
         most: how many kinds of pieces have a bar of their own.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     drawn = [model for model in result.models if model.times.get(cutting)]
     bars = [waterfall_bars(model.times[cutting], most) for model in drawn]
     heights = [len(each) + 3 for each in bars]
-    figure = Figure(figsize=(13, max(3.0, 0.27 * sum(heights) + 0.8)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(13, max(3.0, 0.27 * sum(heights) + 0.8))
     figure.suptitle(f"{cutting}s on {result.device}, {result.origin} alone", fontsize=11)
     if drawn:
         places = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=heights)

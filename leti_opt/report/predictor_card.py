@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from leti_opt.report.predictor_judgement import Judgement
-from leti_opt.report.predictor_table import interval_lines, judgement_lines, origin_lines
+from leti_opt.report.predictor_table import interval_lines, judgement_lines, origin_lines, statement_of
 
 if TYPE_CHECKING:
     from leti_opt.predictor.predictor import LatencyPredictor
@@ -50,7 +50,7 @@ def model_card(predictor: LatencyPredictor, file: str, judged: Judgement | None 
 
 def _learned(predictor: LatencyPredictor) -> list[str]:
     story = predictor.story_
-    told = "figures of an unknown origin" if story is None else story.statement()
+    told = statement_of(story)
     settings = {name: getattr(predictor, name) for name in predictor.settings}
     network = json.dumps(predictor.network.settings, sort_keys=True)
     return [

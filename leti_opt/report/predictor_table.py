@@ -25,6 +25,15 @@ _MAYBE_SEEN = (
 _UNTOLD = "where its figures come from, this predictor's file does not say; they may be simulated"
 
 
+def statement_of(story: TrainingStory | None) -> str:
+    """In a few words, what figures were learned.
+
+    >>> statement_of(None)
+    'figures of an unknown origin'
+    """
+    return "figures of an unknown origin" if story is None else story.statement()
+
+
 def origin_lines(*stories: TrainingStory | None) -> list[str]:
     """A warning for each kind of figures that nobody measured, or of which nobody knows.
 
@@ -72,7 +81,7 @@ def judgement_lines(found: Judgement) -> list[str]:
 
 def how(found: Judgement) -> str:
     """What was learned and what it was judged by."""
-    learned = "figures of an unknown origin" if found.learned is None else found.learned.statement()
+    learned = statement_of(found.learned)
     if found.splits is not None:
         return (
             f"{learned}; {found.splits} splits, {found.train_cells:,} cells to learn from and {found.test_cells:,} to "

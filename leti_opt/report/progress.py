@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TextIO
 
 from leti_opt.report.live_line import LiveLine
+from leti_opt.report.quantities import duration_text
 from leti_opt.search.architecture_search import SearchSettings, SearchStep
 
 
@@ -43,7 +44,7 @@ class SearchProgress(LiveLine):
         figure = "" if self.statistic == "mean" else f"{self.statistic} "
         best = "" if self._best_ms is None else f", fastest {figure}{self._best_ms:.3f} ms"
         left = self._left_s(now)
-        remaining = "" if left is None else f", about {_duration(left)} left"
+        remaining = "" if left is None else f", about {duration_text(left)} left"
         return f"{self.done}{total} evaluations{remaining}{best}"
 
     def _left_s(self, now: float) -> float | None:
@@ -55,13 +56,3 @@ class SearchProgress(LiveLine):
         if self.settings.budget is not None and fresh:
             limits.append(elapsed / fresh * (self.settings.budget - self.done))
         return min(limits, default=None)
-
-
-def _duration(duration_s: float) -> str:
-    """Seconds for people.
-
-    >>> _duration(90)
-    '1 min 30 s'
-    """
-    minutes, rest = divmod(round(duration_s), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -13,7 +13,9 @@ from leti_opt.device.model import MeasurableModel
 from leti_opt.errors import DeviceError, InvalidInputError, LetiError, NotFoundError
 from leti_opt.objective.panel import SPREAD_TOO_FAR, measure_models
 from leti_opt.report.card import Card, CardNetwork
-from leti_opt.report.comparison import Comparison, LatencyColumn, compare
+from leti_opt.report.comparison import Comparison, compare
+from leti_opt.report.evenly import evenly_spread
+from leti_opt.report.latency_column import FEWEST_NETWORKS, LatencyColumn
 
 if TYPE_CHECKING:
     from leti_opt.device.measurement import Measurement
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from leti_opt.objective.measuring import MeasuringService
     from leti_opt.store.latency_store import LatencyStore
 
-LEAST_NETWORKS = 3
 _SHOWN_REASONS = 3
 
 
@@ -84,8 +85,8 @@ def rebuild(card: Card, limit: int | None = None) -> list[Rebuilt]:
         InvalidInputError: the limit is too small for a comparison.
         NotFoundError: fewer than three can be built here.
     """
-    if limit is not None and limit < LEAST_NETWORKS:
-        raise InvalidInputError(f"--limit must be {LEAST_NETWORKS} or more, not {limit}: fewer tell nothing")
+    if limit is not None and limit < FEWEST_NETWORKS:
+        raise InvalidInputError(f"--limit must be {FEWEST_NETWORKS} or more, not {limit}: fewer tell nothing")
     built = [_rebuilt(card, network) for network in spread(card.panel, card.figures.latency_ms, limit)]
     _check_enough([one.note for one in built if one.model is None], sum(one.model is not None for one in built))
     return built
@@ -94,9 +95,7 @@ def rebuild(card: Card, limit: int | None = None) -> list[Rebuilt]:
 def spread(panel: Sequence[CardNetwork], latency_ms: Mapping[str, float], limit: int | None) -> list[CardNetwork]:
     """Networks in order of latency; with a limit so many of them, the fastest and the slowest included."""
     ranked = sorted(panel, key=lambda network: (latency_ms[network.model_key], network.model_key))
-    if limit is None or limit >= len(ranked):
-        return ranked
-    return [ranked[round(place * (len(ranked) - 1) / (limit - 1))] for place in range(limit)]
+    return ranked if limit is None else evenly_spread(ranked, limit)
 
 
 def reproduce(
@@ -111,9 +110,9 @@ def reproduce(
         show: called with a line for each network as soon as it is measured.
 
     Raises:
-        DeviceError: the device is gone; the same call goes on later.
+        DeviceError: the device is gone, or the runs of so many networks spread too far that fewer than three are left;
+            the same call goes on later.
         NotFoundError: fewer than three networks could be measured.
-        DeviceError: the device is gone, or the runs of so many networks spread too far that fewer than three are left.
     """
     models = [one.model for one in built if one.model is not None]
     lines: list[str] = []
@@ -207,11 +206,11 @@ def _notes(card: Card, service: MeasuringService) -> tuple[str, ...]:
 
 
 def _check_enough(reasons: Sequence[str], left: int) -> None:
-    if left < LEAST_NETWORKS:
+    if left < FEWEST_NETWORKS:
         different = list(dict.fromkeys(reasons))
         more = [f"and {len(different) - _SHOWN_REASONS} more"] if len(different) > _SHOWN_REASONS else []
         why = "; ".join(different[:_SHOWN_REASONS] + more) or "the card's panel is too small"
-        said = f"only {left} of the card's networks are left, and {LEAST_NETWORKS} are needed to compare: {why}"
+        said = f"only {left} of the card's networks are left, and {FEWEST_NETWORKS} are needed to compare: {why}"
         if any(SPREAD_TOO_FAR in reason for reason in reasons):
             raise DeviceError(f"{said}; end what else runs on the device, the same command measures these again")
         raise NotFoundError(said)

@@ -14,7 +14,7 @@ from leti_opt.campaign.lut_work import LutStep
 from leti_opt.device.open_device import open_device
 from leti_opt.errors import DeviceError, InfeasibleError, InvalidInputError, NotFoundError
 from leti_opt.predictor.lut_predictor import LutPredictor
-from tests.campaign.test_lut_study import QUICK, START_MS, TIMES, ByOperator
+from tests.campaign.by_operator import QUICK, START_MS, TIMES, ByOperator
 
 CELLS = [Architecture.parse(f"0-1,1-2:{name}") for name in ("maxpool3x3", "conv1x1-bn-relu")]
 CELL = NetworkConfig(scope="cell", filters=8, input_shape=(8, 8, 8))

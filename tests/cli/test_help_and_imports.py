@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import typer
 
+from leti_opt.cli.common import PRESET_NAMES
 from leti_opt.cli.main import app
+from leti_opt.network.config import PRESETS
 from leti_opt.network.tflite_writer import write_tflite
 from tests.cli.commands import ROOT, in_process, leti_opt, refusal
 from tests.device.tiny_graphs import tiny_graph
@@ -30,8 +32,19 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
 def test_the_promised_commands_are_there() -> None:
-    names = {" ".join(path) for path in COMMANDS}
-    assert names >= {"devices list", "measure", "build", "convert", "search", "space show", "store info"}
+    assert {" ".join(path) for path in COMMANDS} >= {
+        *("measure", "compare", "reproduce", "search", "build", "convert", "devices list", "devices setup"),
+        *(f"campaign {name}" for name in ("new", "plan", "run", "status", "watch", "export")),
+        *(f"lut {name}" for name in ("study", "cells", "predict")),
+        *(f"predictor {name}" for name in ("fit", "evaluate", "predict", "compare", "adapt", "card")),
+        *(f"space {name}" for name in ("count", "list", "show")),
+        *(f"store {name}" for name in ("info", "import", "merge", "export")),
+        *("accuracy import", "accuracy show"),
+    }
+
+
+def test_the_help_names_every_preset_of_a_network() -> None:
+    assert PRESET_NAMES.split(", ") == list(PRESETS)
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
 
 from leti_opt import Architecture, LatencyTable, NetworkConfig, build_layer_graph, write_tflite
+from leti_opt.campaign.lut_work import LutStep
+from leti_opt.cli.lut_steps import StudyProgress
 from leti_opt.predictor.lut_pieces import Cuttable
 from leti_opt.predictor.lut_sum import TableEntry
 from tests.cli.commands import TINY, leti_opt, printed_json, refusal
@@ -26,6 +30,21 @@ def kept_table(path: Path, file: Path) -> Path:
     pieces = Cuttable(file).kernels.all
     entries = {each.key: TableEntry(each.key, each.operation, "", latency_ms=1.5, std_ms=0.1) for each in pieces}
     return LatencyTable(list(entries.values()), "kernel").save(path)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_steps_are_a_line_that_changes_on_a_terminal_and_the_last_one_elsewhere(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with StudyProgress() as progress:
+        for done in (1, 2):
+            progress.step(LutStep(done, 2, f"piece {done}", "device", 0.5 * done))
+    first, last = "1 of 2: piece 1 0.5000 ms (device)", "2 of 2: piece 2 1.0000 ms (device)"
+    shown = f"\r\033[K{first}\r\033[K{last}\r\033[K" if terminal else f"{last}\n"
+    assert stream.getvalue() == shown
 
 
 def run(folder: Path, *arguments: object) -> str:
@@ -111,13 +130,23 @@ def test_the_word_study_may_be_left_out(tmp_path: Path) -> None:
         ([CELL, "--picture", "nowhere/costs.png"], "cannot write nowhere/costs.png"),
         ([CELL, "--device", "host-cpu", "--device", "host-cpu?threads=2", "--table", "t.parquet"], "of one device"),
         ([CELL, "--min-runs", "0"], "min_runs must be 1 or more"),
+        ([CELL, "--table", "t.parquet"], "a residual is fitted on 2 networks or more"),
+        (["./saved/"], "./saved/ is a folder, perhaps a SavedModel"),
     ],
 )
 def test_wrong_input_is_refused(
     arguments: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "saved").mkdir()
     assert reason in refusal("lut", *arguments, "--network", "small")
+
+
+@pytest.mark.needs("tensorflow")
+def test_a_folder_is_told_to_be_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "saved").mkdir()
+    assert "saved is a folder, perhaps a SavedModel" in refusal("lut", "saved", "--network", "small")
 
 
 @pytest.mark.needs("tensorflow")

@@ -11,6 +11,7 @@ import pytest
 from leti_opt.architecture import NAS_BENCH_101_LABELS, Architecture
 from leti_opt.errors import InvalidInputError
 from leti_opt.report import figures
+from leti_opt.report.canvas import blank_figure
 from leti_opt.report.cell_drawing import cell_layout, draw_cell
 from leti_opt.report.figures import search_figure
 from leti_opt.search.architecture_search import SearchResult
@@ -31,13 +32,12 @@ def size_of_png(path: Path) -> tuple[int, int]:
 def drawn_figure(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Every matplotlib figure that was made."""
     made: list[Any] = []
-    plain = figures._figure
 
-    def remembered() -> Any:
-        made.append(plain())
+    def remembered(*inches: float) -> Any:
+        made.append(blank_figure(*inches))
         return made[-1]
 
-    monkeypatch.setattr(figures, "_figure", remembered)
+    monkeypatch.setattr(figures, "blank_figure", remembered)
     return made
 
 
@@ -118,8 +118,7 @@ def test_no_two_vertices_of_a_wide_cell_share_a_place() -> None:
 
 
 def test_a_drawn_cell_names_every_vertex_and_edge() -> None:
-    figure = figures._figure()
-    axes = figure.add_subplot()
+    axes = blank_figure(4, 5).add_subplot()
     cell = Architecture.parse(f"0-1,0-2,0-3,1-2,2-3:{CONV3},{POOL}")
     draw_cell(axes, cell, "mine")
     texts = [text.get_text() for text in axes.texts]

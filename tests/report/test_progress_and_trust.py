@@ -11,6 +11,7 @@ from leti_opt.architecture import Architecture
 from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.objective.latency import DeviceLatencyObjective
 from leti_opt.objective.questions import cell_question
+from leti_opt.report.live_line import LiveLine
 from leti_opt.report.machine import describe_machine
 from leti_opt.report.progress import SearchProgress
 from leti_opt.report.trust import TrustCheck, check_trust
@@ -33,7 +34,7 @@ def test_progress_counts_names_the_fastest_and_the_time_left() -> None:
     for step in result.steps:
         progress.step(step)
     fastest = min(step.evaluation.latency_ms for step in result.steps)
-    assert progress.line(120.0) == f"4 of 8 evaluations, about 2 min 0 s left, fastest {fastest:.3f} ms"
+    assert progress.line(120.0) == f"4 of 8 evaluations, about 2 min left, fastest {fastest:.3f} ms"
 
 
 def test_time_left_is_the_shorter_of_budget_and_limit() -> None:
@@ -60,6 +61,16 @@ def test_a_terminal_gets_one_line_that_is_wiped_at_the_end() -> None:
     parts = stream.getvalue().split("\r\033[K")
     assert [part.split(",")[0] for part in parts] == ["", *(f"{n} of 3 evaluations" for n in (1, 2, 3)), ""]
     assert "\n" not in stream.getvalue()
+
+
+def test_a_line_that_a_terminal_has_no_room_for_is_cut_so_that_all_of_it_can_be_wiped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    stream = Terminal()
+    with LiveLine(stream) as line:
+        line.show(lambda _now: "0123456789" * 3)
+    assert stream.getvalue() == "\r\033[K0123456789012345678\r\033[K"
 
 
 def test_a_log_gets_whole_lines_and_not_one_for_each_step() -> None:
