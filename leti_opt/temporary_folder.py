@@ -53,13 +53,15 @@ def own_folder(parent: Path, prefix: str) -> tuple[Path, IO[bytes]]:
         OSError: it cannot be made.
     """
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in parent.glob(f"{prefix}*"):
-        _remove_if_left(left)
-    own = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    new = own / f"new {_LOCK}"
-    lock = new.open("wb")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    new.rename(own / _LOCK)  # only now may others look whether it is locked
+    with _alone_in(parent, fcntl.LOCK_EX | fcntl.LOCK_NB) as nobody_makes_any:
+        for left in parent.glob(f"{prefix}*"):
+            _remove_if_left(left, nobody_makes_any)
+    with _alone_in(parent, fcntl.LOCK_SH):
+        own = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        new = own / f"new {_LOCK}"
+        lock = new.open("wb")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        new.rename(own / _LOCK)  # only now may others look whether it is locked
     return own, lock
 
 
@@ -72,10 +74,41 @@ def remove_folder(folder: Path, lock: IO[bytes], owner: int) -> None:
         lock.close()
 
 
-def _remove_if_left(folder: Path) -> None:
-    # A folder without a lock is being made or removed at this moment.
-    # Another user's is none of ours.
-    with suppress(FileNotFoundError, PermissionError), (folder / _LOCK).open("rb") as lock:
+@contextmanager
+def _alone_in(parent: Path, mode: int) -> Iterator[bool]:
+    """Lock a folder itself: whoever makes one in it shares the lock, who removes has it alone. Yields whether it has.
+
+    On a network file system, where folders cannot be locked, nobody has it.
+    """
+    descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, mode)
+        except OSError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked meanwhile has a copy of the descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _remove_if_left(folder: Path, nobody_makes_any: bool) -> None:
+    """Remove a folder that no process locks.
+
+    One without a lock is being made or removed at this moment; where nobody does, its process was killed doing so.
+    """
+    try:
+        lock = (folder / _LOCK).open("r+b")  # a network file system locks only what can be written
+    except FileNotFoundError:
+        if nobody_makes_any:
+            _empty(folder)
+        return
+    except PermissionError:  # another user's is none of ours
+        return
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -78,3 +81,47 @@ def test_a_forked_child_within_the_context_removes_nothing_at_its_end() -> None:
 def test_nobody_else_can_look_into_it() -> None:
     with temporary_folder("model") as own:
         assert own.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_whose_process_was_killed_before_it_was_locked_is_removed(place: Path) -> None:
+    with temporary_folder("model") as own:
+        parent = own.parent
+    (parent / "model-made").mkdir()
+    (parent / "model-begun").mkdir()
+    (parent / "model-begun" / "new lock").write_bytes(b"")
+    (parent / "other-made").mkdir()
+    with temporary_folder("model") as own:
+        assert sorted(parent.iterdir()) == sorted([own, parent / "other-made"])
+
+
+def test_a_folder_that_another_process_is_making_at_this_moment_stays() -> None:
+    with temporary_folder("model") as own:
+        parent = own.parent
+    making = os.open(parent, os.O_RDONLY)
+    try:
+        fcntl.flock(making, fcntl.LOCK_SH)  # as its maker does
+        (parent / "model-made").mkdir()
+        with temporary_folder("model"):
+            assert (parent / "model-made").exists()
+    finally:
+        os.close(making)
+
+
+def test_where_folders_cannot_be_locked_only_what_was_locked_before_is_removed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, left = holder()
+    process.kill()
+    process.communicate()
+    (left.parent / "model-made").mkdir()
+    flock = fcntl.flock
+
+    def of_files(file: IO[bytes] | int, mode: int) -> None:
+        if isinstance(file, int):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        assert file.writable(), "a network file system locks only what can be written"
+        flock(file, mode)
+
+    monkeypatch.setattr(fcntl, "flock", of_files)
+    with temporary_folder("model") as own:
+        assert sorted(own.parent.iterdir()) == sorted([own, left.parent / "model-made"])

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from leti_opt.architecture_table import ArchitectureTable
-from leti_opt.campaign.definition import CampaignDefinition, Cells, Filter
+from leti_opt.campaign.definition import CampaignDefinition
+from leti_opt.campaign.sections import Cells, Filter
 from leti_opt.errors import InvalidInputError, did_you_mean
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.limits import within_limits
 from leti_opt.network.table_cost import TableCost
-from leti_opt.search_space.definition import NAS_BENCH_101, NAS_BENCH_201, SpaceDefinition
 from leti_opt.search_space.enumeration import enumerate_architectures
+from leti_opt.search_space.named import named_space
 from leti_opt.table_columns import NO_OPERATION
 
 FLOPS_RANGES = 10
@@ -113,7 +111,7 @@ def _shares(sizes: list[int], wanted: int, random: np.random.Generator) -> list[
 def _all_cells(cells: Cells) -> ArchitectureTable:
     if cells.table is not None:
         return _distinct(ArchitectureTable.load(cells.table))
-    return enumerate_architectures(_space(cells))
+    return enumerate_architectures(named_space(cells.space, cells.max_vertices, cells.max_edges, cells.operations))
 
 
 def _distinct(table: ArchitectureTable) -> ArchitectureTable:
@@ -122,15 +120,6 @@ def _distinct(table: ArchitectureTable) -> ArchitectureTable:
     _, first = np.unique(np.hstack(columns), axis=0, return_index=True)
     found: ArchitectureTable = table if len(first) == len(table) else table[np.sort(first)]
     return found
-
-
-def _space(cells: Cells) -> SpaceDefinition:
-    spaces = {space.name: space for space in (NAS_BENCH_101, NAS_BENCH_201)}
-    if cells.space not in spaces:
-        raise InvalidInputError(f"unknown space {cells.space!r}; {did_you_mean(cells.space, spaces)}")
-    names = ("max_vertices", "max_edges", "operations")
-    changes: dict[str, Any] = {name: value for name in names if (value := getattr(cells, name)) is not None}
-    return replace(spaces[cells.space], **changes) if changes else spaces[cells.space]
 
 
 def _filtered(

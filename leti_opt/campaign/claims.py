@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
@@ -43,6 +44,8 @@ class Claims:
         self._lasts_s = lasts_s
         self._is_there = is_there
         self._error: LetiError | None = None
+        self._ends: dict[str, float] = {}
+        self._lock = threading.Lock()
         self._closed = threading.Event()
         self._renewing = threading.Thread(target=self._renew, name=f"claims {owner}", daemon=True)
         self._renewing.start()
@@ -56,7 +59,12 @@ class Claims:
         if self._error is not None:
             raise self._error
         every = [key for of_network in keys for key in of_network]
+        ends = time.monotonic() + self._lasts_s
         held = set(self._store.claim(every, self._owner, self._lasts_s))
+        with self._lock:
+            self._ends.update(dict.fromkeys(held, ends))
+            for key in set(every) - held:
+                self._ends.pop(key, None)
         taken = [all(key in held for key in of_network) for of_network in keys]
         in_vain = [
             key for of_network, ours in zip(keys, taken, strict=True) if not ours for key in of_network if key in held
@@ -67,7 +75,21 @@ class Claims:
 
     def release(self, keys: Sequence[str]) -> None:
         """Give claims back: what they are of has been measured."""
+        with self._lock:
+            for key in keys:
+                self._ends.pop(key, None)
         self._store.release_claims(self._owner, keys)
+
+    @property
+    def are_sure(self) -> bool:
+        """Whether all that was taken is this device's still.
+
+        Else some may have run out, and others have taken it over: this process stood still, the store or the device was
+        away. Taking them again tells.
+        """
+        now = time.monotonic()
+        with self._lock:
+            return all(ends > now for ends in self._ends.values())
 
     def close(self) -> None:
         """Stop renewing, and give everything back."""
@@ -87,8 +109,12 @@ class Claims:
         while not self._closed.wait(self._lasts_s / 4):
             if not self._is_there():
                 continue
+            ends = time.monotonic() + self._lasts_s
             try:
                 self._store.renew_claims(self._owner, self._lasts_s)
             except LetiError as error:  # told to whoever takes next
                 self._error = error
                 return
+            now = time.monotonic()
+            with self._lock:  # of those that had run out by then nobody knows
+                self._ends.update({key: ends for key, before in self._ends.items() if before > now})

@@ -13,8 +13,6 @@ from leti_opt.architecture_table import ArchitectureTable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CELL_COLUMNS = ("graph_hash", "cell", "adjacency", "operations")
-
 
 def cell_columns(table: ArchitectureTable) -> dict[str, pa.Array]:
     """Columns of a table's cells, in its order.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -16,16 +16,18 @@ from leti_opt.campaign.cells import chosen_cells
 from leti_opt.campaign.definition import CampaignDefinition
 from leti_opt.campaign.events import FINISHED, INCOMPLETE, STOPPED, EventLog
 from leti_opt.campaign.local import LocalRun, OnTick, Outcome
-from leti_opt.campaign.places import known_devices, refuse_twice
+from leti_opt.campaign.places import absent_phones, known_devices, refuse_twice
 from leti_opt.campaign.planning import CampaignPlan, plan_of
 from leti_opt.campaign.remote import runner_key
 from leti_opt.campaign.status import CampaignStatus, status_of
 from leti_opt.campaign.work import CampaignWork
 from leti_opt.device.device import Device
-from leti_opt.device.open_device import open_devices
+from leti_opt.device.open_device import open_device, open_devices
 from leti_opt.device.resource_lock import hold, is_held
 from leti_opt.errors import CampaignRunningError, DeviceError, InvalidInputError
 from leti_opt.store.latency_store import LatencyStore
+from leti_opt.store.postgresql_url import is_postgresql
+from leti_opt.store.sqlite_file import parse_url
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class DatasetCampaign:
             StoreError: the store cannot be read.
         """
         with self.opened_store() as (work, store):
-            return plan_of(work, known_devices(self.definition, store), store)
+            return plan_of(work, known_devices(work, self.definition, store), store)
 
     def status(self) -> CampaignStatus:
         """How far each device is, by what the store holds. A run may go on meanwhile.
@@ -108,7 +110,8 @@ class DatasetCampaign:
             as :meth:`plan`.
         """
         with self.opened_store() as (work, store):
-            return status_of(work, known_devices(self.definition, store), store, self._is_running(store, work))
+            devices = known_devices(work, self.definition, store)
+            return status_of(work, devices, store, self._is_running(store, work))
 
     def run(
         self,
@@ -170,8 +173,10 @@ class DatasetCampaign:
             for device in devices:
                 stack.enter_context(device)
             store = stack.enter_context(_store(self.definition.store, writes))
-            campaign = self._campaign(store, writes)
-            yield self._work(campaign), devices, store
+            work = self._work(self._campaign(store, writes))
+            absent = absent_phones(work, self.definition, store, devices) if opens else []
+            devices += [stack.enter_context(open_device(uri)) for uri in absent]
+            yield work, devices, store
 
     def _devices(self) -> list[Device]:
         """The devices that the definition names, each once.
@@ -241,20 +246,25 @@ class DatasetCampaign:
         """Whether a process of this host is at it, or one that runs it on a cluster."""
         if not work.campaign:
             return False
-        runners = store.claims(runner_key(work.campaign))
-        return is_held(_lock_name(store, work)) or any(one.expires_at > datetime.now(UTC) for one in runners)
+        return is_held(_lock_name(store, work)) or store.is_claimed(runner_key(work.campaign))
 
 
 def _store(url: str, writes: bool) -> LatencyStore:
     """Open the store; one that only is looked at is not made."""
-    path = None if "://" in url else Path(url)
+    path = _file(url)
     if not writes and path is not None and not path.exists():
         return LatencyStore(":memory:")
     return LatencyStore(url)
 
 
+def _file(url: str) -> Path | None:
+    """The file that a store's URL means, by its one true path; None for a database."""
+    return None if is_postgresql(url) else parse_url(url)
+
+
 def _lock_name(store: LatencyStore, work: CampaignWork) -> str:
-    return f"campaign:{hashlib.sha256(f'{store.url} {work.campaign}'.encode()).hexdigest()[:32]}"
+    place = _file(store.url) or store.url
+    return f"campaign:{hashlib.sha256(f'{place} {work.campaign}'.encode()).hexdigest()[:32]}"
 
 
 def _deadline(until: datetime | timedelta | None) -> float | None:

@@ -8,34 +8,25 @@ from collections.abc import Mapping
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
 
-from leti_opt.campaign.faults import explained
+from leti_opt.campaign.faults import explained, fault_text
+from leti_opt.campaign.sections import Cells, DeviceEntry, Execution, Section
 from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.errors import InvalidInputError, LetiError, did_you_mean
 from leti_opt.network.config import NetworkConfig
-from leti_opt.network.limits import Limits, quantity
 from leti_opt.objective.canary import CanarySettings
 
 _EXAMPLES = {"devices": "host-cpu", "networks": "small"}
 Made = TypeVar("Made", MeasurementProtocol, CanarySettings)
-
-
-def _quantity(value: Any) -> Any:
-    return quantity(value) if isinstance(value, str) else value
 
 
 def _name(value: Any) -> Any:
@@ -47,117 +38,13 @@ def _name(value: Any) -> Any:
     return value
 
 
-Quantity = Annotated[NonNegativeFloat, Field(allow_inf_nan=False), BeforeValidator(_quantity)]
-Count = Annotated[int, Field(strict=True, gt=0)]
-"""A whole number of 1 or more; neither a text nor a yes is taken for one."""
+def _command(value: Any) -> Any:
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidInputError(f"{value!r} cannot be a command line; it holds a NUL character")
+    return value
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Filter(_Section):
-    """What cells must keep to. Quantities are numbers or texts such as ``"500M"`` and ``"2MiB"``.
-
-    Args:
-        vertices: of the cell, exactly.
-        min_flops, max_flops: operations of one run of its network.
-        max_parameters: trainable ones.
-        max_memory: bytes at which its activations peak.
-        gpu: rules that forecast it to fit a phone's GPU whole: ``paper-2020``, ``tflite-current``.
-        min_accuracy: mean test accuracy, 0 to 1; needs ``accuracy``.
-        accuracy: the file that ``leti-opt accuracy import`` made.
-        epochs: of the trainings that count.
-    """
-
-    vertices: Count | None = None
-    min_flops: Quantity | None = None
-    max_flops: Quantity | None = None
-    max_parameters: Quantity | None = None
-    max_memory: Quantity | None = None
-    gpu: str | None = None
-    min_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
-    accuracy: Path | None = None
-    epochs: Count = 108
-
-    @property
-    def limits(self) -> Limits:
-        """What concerns the networks' layers."""
-        names = ("vertices", "min_flops", "max_flops", "max_parameters")
-        numbers = {name: getattr(self, name) for name in names}
-        return Limits(**numbers, max_memory_bytes=self.max_memory, gpu=self.gpu)
-
-    @model_validator(mode="after")
-    def _has_accuracies(self) -> Filter:
-        if self.min_accuracy is not None and self.accuracy is None:
-            raise InvalidInputError("min_accuracy needs accuracy = FILE, made by 'leti-opt accuracy import'")
-        if self.min_accuracy is None and self.accuracy is not None:
-            raise InvalidInputError("accuracy needs min_accuracy = NUMBER, for instance 0.93")
-        return self
-
-
-class Cells(_Section):
-    """Which cells.
-
-    Args:
-        space: ``nasbench101`` or ``nasbench201``; all of its cells.
-        max_vertices, max_edges, operations: make the space smaller, larger or another one.
-        table: in place of a space a file of cells, ``.npz`` or ``.parquet`` (``leti-opt space list --save``). Equal
-            cells count once.
-        filter: what they must keep to, by the first of the networks.
-        sample: how many of them; all if absent.
-        method: ``random``, or ``stratified``: equal shares of every range of FLOPs and of memory.
-    """
-
-    space: str = "nasbench101"
-    max_vertices: Count | None = None
-    max_edges: Count | None = None
-    operations: tuple[str, ...] | None = None
-    table: Path | None = None
-    filter: Filter = Filter()
-    sample: Count | None = None
-    method: Literal["random", "stratified"] = "random"
-
-    @model_validator(mode="after")
-    def _is_one_source(self) -> Cells:
-        changed = self.max_vertices or self.max_edges or self.operations or self.space != "nasbench101"
-        if self.table is not None and changed:
-            raise InvalidInputError("give table or a space, not both")
-        return self
-
-
-class DeviceEntry(_Section):
-    """A device of the campaign.
-
-    Args:
-        uri: as for :func:`~leti_opt.device.open_device.open_device`; ``android:*/cpu`` stands for every phone.
-        name: what its columns are called in the result; made from the device's own name if absent.
-        resource: the worker resource of a Dask cluster that stands for it, for instance ``pixel-7``: the device hangs
-            on those workers that were started with it.
-    """
-
-    uri: Annotated[str, Field(min_length=1)]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")] | None = None
-    resource: Annotated[str, Field(min_length=1)] | None = None
-
-
-class Execution(_Section):
-    """How the work is done.
-
-    Args:
-        backend: joblib's backend that builds networks: ``loky``, ``threading``, ``multiprocessing``, ``sequential``.
-        builders: processes that build; 0 for as many as there are cores that nobody measures on.
-        ahead: networks that are built ahead for each device.
-        patience_h: hours that a device may be away before it is left out.
-    """
-
-    backend: Literal["loky", "threading", "multiprocessing", "sequential"] = "loky"
-    builders: NonNegativeInt = 0
-    ahead: Count = 8
-    patience_h: PositiveFloat = 24.0
-
-
-class CampaignDefinition(_Section):
+class CampaignDefinition(Section):
     """A campaign as its TOML file has it; see ``docs/campaigns.md``.
 
     Args:
@@ -191,7 +78,7 @@ class CampaignDefinition(_Section):
     protocol: dict[str, Any] = Field(default_factory=dict)
     canary: dict[str, Any] = Field(default_factory=dict)
     execution: Execution = Execution()
-    on_event: str | None = None
+    on_event: Annotated[str, BeforeValidator(_command)] | None = None
     licence: str | None = None
     remark: str | None = None
 
@@ -231,11 +118,7 @@ class CampaignDefinition(_Section):
     @cached_property
     def configs(self) -> tuple[NetworkConfig, ...]:
         """How cells become networks."""
-        found = []
-        for entry in self.networks:
-            settings = dict(entry)
-            found.append(NetworkConfig.preset(str(settings.pop("preset", "nasbench101")), **settings))
-        return tuple(found)
+        return tuple(_network(number, entry) for number, entry in enumerate(self.networks))
 
     @cached_property
     def measurement_protocol(self) -> MeasurementProtocol:
@@ -270,7 +153,7 @@ class CampaignDefinition(_Section):
         """
         path = Path(path)
         try:
-            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+            settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise InvalidInputError(f"cannot read {path}: {error.strerror}; name the campaign's TOML file") from error
         except ValueError as error:
@@ -300,6 +183,18 @@ def _placed(folder: Path, path: Path) -> Path:
         raise InvalidInputError(f"{path}: there is no such user; write the whole path") from error
 
 
+def _network(number: int, entry: Mapping[str, Any]) -> NetworkConfig:
+    known = ("preset", *NetworkConfig.model_fields)
+    for name in entry:
+        if name not in known:
+            raise InvalidInputError(f"unknown setting networks.{number}.{name}; {did_you_mean(name, known)}")
+    settings = dict(entry)
+    try:
+        return NetworkConfig.preset(str(settings.pop("preset", "nasbench101")), **settings)
+    except LetiError as error:
+        raise InvalidInputError(f"networks.{number}: {error}") from None
+
+
 def _made(kind: type[Made], settings: Mapping[str, Any], section: str) -> Made:
     known = [field.name for field in fields(kind)]
     for name in settings:
@@ -308,13 +203,7 @@ def _made(kind: type[Made], settings: Mapping[str, Any], section: str) -> Made:
     try:
         return TypeAdapter(kind).validate_python(dict(settings))
     except ValidationError as error:
-        faults = [f"{section}.{'.'.join(map(str, fault['loc']))}: {_fault_text(fault)}" for fault in error.errors()]
+        faults = [f"{section}.{'.'.join(map(str, fault['loc']))}: {fault_text(fault)}" for fault in error.errors()]
         raise InvalidInputError("; ".join(faults).replace(f"{section}.: ", f"{section}: ")) from None
     except LetiError as error:
         raise InvalidInputError(f"{section}: {error}") from None
-
-
-def _fault_text(fault: Any) -> str:
-    if fault["type"] == "value_error":
-        return str(fault["ctx"]["error"])
-    return f"{fault['msg']} (given: {fault['input']!r})"

@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import threading
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from leti_opt.campaign.work import CampaignWork
@@ -27,6 +29,7 @@ STARTED, LOST, BACK, OUT, NOTE, FINISHED, INCOMPLETE, STOPPED = (
 """Kinds of events. ``note`` is all that has no kind of its own; the user's command is not told of it."""
 
 _COMMAND_TIMEOUT_S = 30.0
+_KEPT_BYTES = 2000
 _LOGGER = logging.getLogger("leti_opt")
 
 
@@ -79,6 +82,8 @@ class EventLog:
     def _run(self, kind: str, text: str, device: str) -> None:
         assert self._command is not None
         told = {"event": kind, "event_text": text, "campaign": self._name, "device": device}
+        told_as_json = json.dumps({**told, "at": datetime.now(UTC).isoformat()}).encode()
+        said = bytearray()
         environment = {f"LETI_{name.upper()}": value.replace("\0", "") for name, value in told.items()}
         try:
             with subprocess.Popen(
@@ -87,14 +92,10 @@ class EventLog:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
-                text=True,
+                bufsize=0,
                 start_new_session=True,
             ) as command:
-                try:
-                    said, _ = command.communicate(
-                        json.dumps({**told, "at": datetime.now(UTC).isoformat()}), _COMMAND_TIMEOUT_S
-                    )
-                except subprocess.TimeoutExpired:
+                if not _has_ended(command, told_as_json, said):
                     os.killpg(command.pid, signal.SIGKILL)
                     self._warn(f"it took longer than {_COMMAND_TIMEOUT_S:.0f} s, and was ended")
                     return
@@ -102,7 +103,7 @@ class EventLog:
             self._warn(str(error))
             return
         if command.returncode:
-            last = said.strip().splitlines()[-1:]
+            last = said.decode(errors="replace").strip().splitlines()[-1:]
             self._warn(f"exit status {command.returncode}{': ' if last else ''}{''.join(last)[:200]}")
 
     def _warn(self, what: str) -> None:
@@ -111,3 +112,31 @@ class EventLog:
                 return
             self._is_warned = True
         self.add(NOTE, f"on_event = {self._command!r} failed, the campaign goes on: {what}")
+
+
+def _has_ended(command: subprocess.Popen[bytes], told: bytes, said: bytearray) -> bool:
+    """Whether a command ended in time, with all that writes to its output; the end of that comes into ``said``."""
+    deadline = time.monotonic() + _COMMAND_TIMEOUT_S
+    listening = threading.Thread(target=_listen, args=(command, told, said), daemon=True, name="event output")
+    listening.start()
+    listening.join(_COMMAND_TIMEOUT_S)
+    if listening.is_alive():
+        return False
+    try:
+        command.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _listen(command: subprocess.Popen[bytes], told: bytes, said: bytearray) -> None:
+    """Give a command its input and hear it out. Only the end is kept: some commands never stop talking."""
+    assert command.stdin is not None
+    assert command.stdout is not None
+    with suppress(OSError):  # it need not read what it is told
+        command.stdin.write(told)
+    with suppress(OSError, ValueError):  # it is closed when the command was ended, though others hold its output
+        command.stdin.close()
+        while chunk := command.stdout.read(65536):
+            said += chunk
+            del said[:-_KEPT_BYTES]

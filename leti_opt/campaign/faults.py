@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from leti_opt.errors import did_you_mean
 
@@ -27,13 +29,19 @@ def explained(error: ValidationError, root: type[BaseModel]) -> str:
         name = ".".join(str(part) for part in place)
         if fault["type"] == "extra_forbidden":
             lines.append(f"unknown setting {name}; {did_you_mean(str(place[-1]), _known(root, place[:-1]))}")
-        elif fault["type"] == "value_error":
-            lines.append(f"{name}: {fault['ctx']['error']}" if name else str(fault["ctx"]["error"]))
         elif fault["type"] == "missing":
             lines.append(f"{name} is missing")
         else:
-            lines.append(f"{name}: {fault['msg']} (given: {fault['input']!r})")
+            lines.append(f"{name}: {fault_text(fault)}" if name else fault_text(fault))
     return "; ".join(dict.fromkeys(lines))
+
+
+def fault_text(fault: ErrorDetails) -> str:
+    """What is wrong with one value."""
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    given = re.sub(r"://[^\s'\"]*@", "://***@", repr(fault["input"]))  # a store's URL may hold its password
+    return f"{fault['msg']} (given: {given})"
 
 
 def _is_within(inner: Sequence[Any], outer: Sequence[Any]) -> bool:

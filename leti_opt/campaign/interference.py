@@ -60,8 +60,10 @@ def check_interference(devices: Sequence[Device], events: EventLog) -> list[list
     hosts = [device for device in devices if isinstance(device, HostCpu)]
     groups: list[list[HostCpu]] = []
     for first, second in combinations(hosts, 2):
-        if first.resources & second.resources:
-            continue  # the lock of a core that both use sees to it that they take turns
+        shared = first.resources & second.resources
+        if shared:  # its lock sees to it
+            events.add(NOTE, f"{first.uri} and {second.uri} share {', '.join(sorted(shared))}; they take turns")
+            continue
         found = measured_interference(first, second)
         verdict = "they take turns" if found.disturbs else "they measure side by side"
         events.add(

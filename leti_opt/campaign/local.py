@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -47,9 +48,10 @@ class Outcome:
 def owner_of(campaign: int, uri: str) -> str:
     """Names a device of this host in a campaign to others.
 
-    It is the same after a restart, so that what a killed run had claimed is its own.
+    It is the same after a restart, so that what a killed run had claimed is its own. Users of one host do not see each
+    other's locks, so they are told apart.
     """
-    return f"{host_pseudonym()}/{campaign}/{uri}"
+    return f"{host_pseudonym()}/{os.getuid()}/{campaign}/{uri}"
 
 
 def free_cores(devices: Sequence[Device]) -> list[int]:
@@ -93,9 +95,11 @@ class LocalRun:
         self._cores = free_cores(self._real)
         backend = {"backend": work.execution.backend}
         workers = work.execution.builders or max(1, len(self._cores) or len(usable_cores()))
-        builders = Builders(backend, workers, self._cores or None, work.renderer)
+        self._builders = Builders(backend, workers, self._cores or None, work.renderer)
         self._pullers = [
-            DevicePuller(work, device, store, builders, events, owner_of(work.campaign, device.uri), retry_unstable)
+            DevicePuller(
+                work, device, store, self._builders, events, owner_of(work.campaign, device.uri), retry_unstable
+            )
             for device in self._real
         ]
         self._replay = Replay(work, replayed, store, backend, workers, render) if replayed else None
@@ -154,6 +158,7 @@ class LocalRun:
         replaying.start()
         try:
             with ExitStack() as stack:
+                stack.enter_context(self._builders)
                 for group in self._disturbing():
                     stack.enter_context(taking_turns(group))
                 if self._pullers:
@@ -167,9 +172,13 @@ class LocalRun:
         """Groups of devices that must take turns."""
         if len(self._real) < 2:
             return []
-        for puller in self._pullers:
-            puller.progress.state = "looking whether it disturbs others"
-        return check_interference(self._real, self.events)
+        looked_at = [puller.progress for puller in self._pullers if isinstance(puller.device, HostCpu)]
+        for progress in looked_at:
+            progress.state = "looking whether it disturbs others"
+        groups = check_interference(self._real, self.events)
+        for progress in looked_at:
+            progress.state = "starting"
+        return groups
 
     def _pull(self, puller: DevicePuller) -> None:
         try:

@@ -190,7 +190,11 @@ class LutStudy(PieceStudy):
 
     def _residual(self, entries: Mapping[str, TableEntry]) -> Residual:
         directs = {network.name: direct_of(self._work.answer(network.whole)) for network in self.networks}
-        sums = {(network.name, "kernel"): add_up(network.kernels.all, entries) for network in self.networks}
+        sums = {
+            (network.name, "kernel"): add_up(network.kernels.all, entries)
+            for network in self.networks
+            if (network.name, "kernel") not in self._work.refused
+        }
         return fit_residual(list(self._cases(directs, sums).values()))
 
     def _cases(

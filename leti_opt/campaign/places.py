@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import count
 
-from leti_opt.campaign.definition import CampaignDefinition, DeviceEntry
-from leti_opt.device.device import DeviceEpoch, DeviceIdentity
+from leti_opt.campaign.claims import Place
+from leti_opt.campaign.definition import CampaignDefinition
+from leti_opt.campaign.sections import DeviceEntry
+from leti_opt.campaign.standing import LACKING, Lookup, item_states
+from leti_opt.campaign.work import CampaignWork
+from leti_opt.device.device import Device, DeviceEpoch, DeviceIdentity
 from leti_opt.device.open_device import open_device, open_devices
 from leti_opt.errors import DeviceError, InvalidDeviceUriError, InvalidInputError
 from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.links import checks_of, served_epochs
 
 _ANY_PHONE = "android:*"
-_TOLD = ("cores", "threads")
+_RUNS_OF_PHONES = 300
 _NEVER_SEEN = "it cannot be reached, and the store has never seen it"
 
 
@@ -67,10 +73,11 @@ def refuse_twice(definition: CampaignDefinition) -> None:
                 raise InvalidInputError(f"{other} and {entry.uri} are one device; give it once")
 
 
-def known_devices(definition: CampaignDefinition, store: LatencyStore) -> list[KnownDevice]:
+def known_devices(work: CampaignWork, definition: CampaignDefinition, store: LatencyStore) -> list[KnownDevice]:
     """The devices of a campaign: those that are here, and of the others what the store knows.
 
-    A campaign on a cluster can so be looked at on a host that has none of its devices.
+    A campaign on a cluster can so be looked at on a host that has none of its devices. ``android:*`` stands for the
+    phones that are ready and those that took part before.
 
     Raises:
         InvalidDeviceUriError: a device's URI is wrong.
@@ -81,13 +88,58 @@ def known_devices(definition: CampaignDefinition, store: LatencyStore) -> list[K
     found: list[KnownDevice] = []
     for entry in definition.devices:
         if entry.resource is not None or entry.uri.startswith(_ANY_PHONE):
-            uris = list(_uris(entry, known))
             if entry.resource is None:
-                uris = list(dict.fromkeys([*_phones_here(entry.uri), *uris]))
-            found += [_known(uri, known) for uri in uris] or [KnownDevice(entry.uri, None, 300, _NEVER_SEEN)]
+                uris = list(dict.fromkeys([*_phones_here(entry.uri), *_took_part(entry, work, known, store)]))
+                there = [_known(uri, known) for uri in uris]
+            else:
+                there = [_elsewhere(uri, known[uri]) for uri in _uris(entry, known)]
+            unknown = KnownDevice(entry.uri, None, _RUNS_OF_PHONES, _NEVER_SEEN)
+            found += there or [unknown]
         else:
             found.append(_known(open_device(entry.uri).uri, known))
     return found
+
+
+def absent_phones(
+    work: CampaignWork, definition: CampaignDefinition, store: LatencyStore, ready: Sequence[Device]
+) -> list[str]:
+    """Phones that took part for an entry ``android:*`` before and are not ready now, by their URIs.
+
+    A phone that is ready under another address is not among them.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    known = store.devices_by_uri()
+    uris = {device.uri for device in ready}
+    stars = [entry for entry in definition.devices if entry.uri.startswith(_ANY_PHONE)]
+    found = {uri: known[uri][1].unit for entry in stars for uri in _took_part(entry, work, known, store)}
+    absent = {uri: unit for uri, unit in found.items() if uri not in uris}
+    if not absent:
+        return []
+    units = {known[uri][1].unit for uri in uris & known.keys()} | {_unit(device) for device in ready}
+    by_unit = {unit: uri for uri, unit in absent.items() if unit not in units}
+    return sorted(by_unit.values())
+
+
+def _unit(device: Device) -> str:
+    try:
+        return device.epoch.unit
+    except DeviceError:
+        return ""
+
+
+def _took_part(
+    entry: DeviceEntry,
+    work: CampaignWork,
+    known: dict[str, tuple[DeviceIdentity, DeviceEpoch]],
+    store: LatencyStore,
+) -> list[str]:
+    """Those of the store's URIs that an entry stands for and that have answers of the campaign."""
+    uris = list(_uris(entry, known))
+    lookup = Lookup(work) if uris else None
+    runs = work.protocol.runs_of(_RUNS_OF_PHONES)
+    return [uri for uri in uris if (item_states(work, store, *known[uri], runs, lookup) != LACKING).any()]
 
 
 def _phones_here(uri: str) -> list[str]:
@@ -99,7 +151,7 @@ def _phones_here(uri: str) -> list[str]:
 
 def _known(uri: str, known: dict[str, tuple[DeviceIdentity, DeviceEpoch]]) -> KnownDevice:
     if uri in known and uri.startswith("android:"):
-        return KnownDevice(uri, known[uri], 300)  # it may be measuring now, and need not be asked
+        return KnownDevice(uri, known[uri], _RUNS_OF_PHONES)  # it may be measuring now, and need not be asked
     try:
         with open_device(uri) as device:
             try:
@@ -110,7 +162,16 @@ def _known(uri: str, known: dict[str, tuple[DeviceIdentity, DeviceEpoch]]) -> Kn
     except InvalidDeviceUriError:
         if uri not in known:
             raise
-        return KnownDevice(uri, known[uri], 300)  # of another host, with other cores
+        return KnownDevice(uri, known[uri], _RUNS_OF_PHONES)  # of another host, with other cores
+
+
+def _elsewhere(uri: str, place: tuple[DeviceIdentity, DeviceEpoch]) -> KnownDevice:
+    """A device on some worker's host, as the store knows it: what is called the same here is another one."""
+    try:
+        with open_device(uri) as device:
+            return KnownDevice(uri, place, device.default_min_runs)
+    except InvalidDeviceUriError:
+        return KnownDevice(uri, place, _RUNS_OF_PHONES)
 
 
 def device_places(definition: CampaignDefinition, store: LatencyStore) -> list[DevicePlace]:
@@ -121,20 +182,41 @@ def device_places(definition: CampaignDefinition, store: LatencyStore) -> list[D
         StoreError: the store cannot be read.
     """
     found: list[DevicePlace] = []
+    given = {entry.name for entry in definition.devices if entry.name is not None}
     taken: set[str] = set()
     covered: set[tuple[DeviceIdentity, DeviceEpoch]] = set()
     known = store.devices_by_uri()
     for entry in definition.devices:
         for uri in _uris(entry, known):
-            identity, last = known[uri]
-            others = [(identity, epoch) for epoch in store.measured_epochs(identity)]
-            for place in [(identity, last), *others]:
+            for place in _epochs_of_device(store, *known[uri]):
                 if place in covered:
                     continue
-                covered |= served_epochs(checks_of(store.links(identity), identity), place)
-                name = _unique(entry.name or _slug(identity), taken)
+                covered |= _served(store, place)
+                # A name that the user gave is never another device's.
+                name = _unique(entry.name or _slug(place[0]), taken | (given - {entry.name}))
+                taken.add(name)
                 found.append(DevicePlace(name, *place, _known(uri, known).min_runs))
     return found
+
+
+def without_figures(
+    definition: CampaignDefinition, store: LatencyStore, places: Sequence[DevicePlace]
+) -> list[DeviceEntry]:
+    """Devices of a campaign that a data set of some places says nothing of.
+
+    Raises:
+        InvalidDeviceUriError: a device's URI is wrong.
+        StoreError: the store cannot be read.
+    """
+    known = store.devices_by_uri()
+    told: set[Place] = set()
+    for place in places:
+        told |= _served(store, (place.identity, place.epoch))
+    return [
+        entry
+        for entry in definition.devices
+        if not any(place in told for uri in _uris(entry, known) for place in _epochs_of_device(store, *known[uri]))
+    ]
 
 
 def epochs_of(store: LatencyStore, place: DevicePlace) -> list[DeviceEpoch]:
@@ -144,8 +226,17 @@ def epochs_of(store: LatencyStore, place: DevicePlace) -> list[DeviceEpoch]:
         StoreError: the store cannot be read.
     """
     own = (place.identity, place.epoch)
-    served = served_epochs(checks_of(store.links(place.identity), place.identity), own)
-    return [place.epoch, *sorted((epoch for _, epoch in served - {own}), key=lambda epoch: epoch.digest)]
+    return [place.epoch, *sorted((epoch for _, epoch in _served(store, own) - {own}), key=lambda epoch: epoch.digest)]
+
+
+def _served(store: LatencyStore, place: Place) -> set[Place]:
+    """A device's place and those whose figures it is served, too."""
+    return {place} | set(served_epochs(checks_of(store.links(place[0]), place[0]), place))
+
+
+def _epochs_of_device(store: LatencyStore, identity: DeviceIdentity, last: DeviceEpoch) -> list[Place]:
+    """All epochs of a device, the last one first."""
+    return [(identity, last), *((identity, epoch) for epoch in store.measured_epochs(identity))]
 
 
 def _uris(entry: DeviceEntry, known: dict[str, tuple[DeviceIdentity, DeviceEpoch]]) -> Iterator[str]:
@@ -184,10 +275,11 @@ def _slug(identity: DeviceIdentity) -> str:
     return text if text[0].isalpha() else f"d_{text}"
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    for number in range(1, len(taken) + 2):
-        candidate = name if number == 1 else f"{name}_{number}"
-        if candidate not in taken:
-            break
-    taken.add(candidate)
-    return candidate
+def _unique(name: str, taken: AbstractSet[str]) -> str:
+    """The name, or with a number after it.
+
+    >>> _unique("a", set()), _unique("a", {"a", "a_2"})
+    ('a', 'a_3')
+    """
+    candidates = (name if number == 1 else f"{name}_{number}" for number in count(1))
+    return next(candidate for candidate in candidates if candidate not in taken)

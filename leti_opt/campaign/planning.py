@@ -107,7 +107,8 @@ def plan_of(work: CampaignWork, devices: Sequence[KnownDevice], store: LatencySt
     rows = [row for device in devices for row in _rows(work, device, store, lookup)]
     lacking = sum(row.lacking for row in rows)
     runs = max((work.protocol.runs_of(device.min_runs) for device in devices), default=0)
-    return CampaignPlan(work.name, len(work.cells), tuple(rows), round(lacking * _bytes_each(store, runs)))
+    bytes_each = _bytes_each(store, runs, work.protocol.max_attempts)
+    return CampaignPlan(work.name, len(work.cells), tuple(rows), round(lacking * bytes_each))
 
 
 def _rows(work: CampaignWork, device: KnownDevice, store: LatencyStore, lookup: Lookup) -> list[PlanRow]:
@@ -147,27 +148,37 @@ def _forecast(
     store: LatencyStore,
 ) -> tuple[float | None, str]:
     """Seconds for one of the networks that are lacking, and what that stands on."""
+    runs = work.protocol.runs_of(device.min_runs)
     own = store.last_measured(identity, config.digest)
     if len(own) >= LEAST_ROWS:
-        return _mean_duration_s(own), f"{len(own)} networks of this kind that it measured last"
+        basis = f"{len(own)} networks of this kind that it measured last"
+        counts = work.protocol.relative_error is None and work.protocol.runs_per_sample == 1
+        counts = counts and identity.origin == "measured"  # what answers at once takes no longer for more runs
+        return _mean([_duration_s(row, runs if counts else None) for row in own]), basis
     others = [row for row in store.last_measured(identity) if row.flops]
     if len(others) < LEAST_ROWS or not (states == LACKING).any():
         return None, f"unknown: it has measured {len(others)} networks, a forecast needs {LEAST_ROWS}"
     flops = network_cost(work.cells[np.flatnonzero(states == LACKING)[:2000]], config).flops
     ms_per_flop = sum(row.mean_ms for row in others) / sum(row.flops or 0 for row in others)
-    runs = work.protocol.runs_of(device.min_runs) + work.protocol.warmup_runs
-    return runs * ms_per_flop * float(flops.mean()) / 1e3, (
+    return (runs + work.protocol.warmup_runs) * ms_per_flop * float(flops.mean()) / 1e3, (
         f"FLOPs, by {len(others)} networks of other kinds that it measured last"
     )
 
 
-def _mean_duration_s(rows: Sequence[PaceRow]) -> float:
-    return sum(row.duration_s for row in rows) / len(rows)
+def _mean(seconds: Sequence[float]) -> float:
+    return sum(seconds) / len(seconds)
 
 
-def _bytes_each(store: LatencyStore, runs: int) -> float:
-    """What a measurement takes in this store, or would by its number of runs."""
+def _duration_s(row: PaceRow, runs: int | None) -> float:
+    """How long a measurement took, or would have taken with another number of runs."""
+    more = 0 if runs is None or row.runs is None else runs - row.runs
+    return max(0.0, row.duration_s + more * row.mean_ms / 1e3)
+
+
+def _bytes_each(store: LatencyStore, runs: int, max_attempts: int) -> float:
+    """What a measurement takes in this store, or would by its runs, as often as unstable ones are tried again."""
     info = store.info()
     if info.measurements >= _LEAST_FOR_BYTES and info.size_bytes:
         return info.size_bytes / info.measurements
-    return _BYTES_BESIDE + _BYTES_OF_RUN * runs
+    unstable = info.unstable / info.measurements if info.measurements else 0.0
+    return _BYTES_BESIDE + _BYTES_OF_RUN * runs * (1 + unstable * (max_attempts - 1))

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from leti_opt.campaign.standing import LACKING
 from leti_opt.device.pool import DeviceReport
 from leti_opt.objective.answers import Answer
 from leti_opt.store.paces import BATTERY_TEMPERATURE
 from leti_opt.store.standings import State
 
-_NONE = -1
 _RATE_OF = 50
 EVERYTHING_ELSE = "everything else"
 """Kind of use that a device did not count itself: storing results, looking things up, and the like."""
@@ -76,7 +76,7 @@ class DeviceProgress:
         self.total = total
         self.state = "starting"
         self._clock = clock
-        self._states = np.full(total, _NONE, dtype=np.int8)
+        self._states = np.full(total, LACKING, dtype=np.int8)
         self._counts: Counter[State] = Counter()
         self._new = 0
         self._lately: deque[tuple[float, int]] = deque(maxlen=_RATE_OF)
@@ -103,7 +103,7 @@ class DeviceProgress:
                 self._begun_at = self._clock()
                 self._used_before = dict(used or {})
             self._states[:] = states
-            self._states[pending] = _NONE
+            self._states[pending] = LACKING
             self._counts = Counter({state: int((self._states == state).sum()) for state in State})
             if not self._lately:
                 self._lately.append((self._clock(), 0))
@@ -112,7 +112,7 @@ class DeviceProgress:
         """Count an answer in."""
         with self._lock:
             before, state = int(self._states[item]), _state_of(answer)
-            if before != _NONE:
+            if before != LACKING:
                 self._counts[State(before)] -= 1
             self._counts[state] += 1
             self._states[item] = state

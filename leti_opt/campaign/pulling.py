@@ -139,7 +139,10 @@ class DevicePuller:
                     self.events.add(LOST, f"{self.device.uri} is not there yet: {error}", self.device.uri)
                 self._stopping.wait(next(pauses))
             else:
-                if self._state == "away":
+                if self.service.away:
+                    self._state = self.progress.state = "away"
+                    self.events.add(LOST, f"{self.device.uri} is not there yet; it is waited for", self.device.uri)
+                elif self._state == "away":
                     self._state = self.progress.state = "ready"
                     self.events.add(BACK, f"{self.device.uri} is there", self.device.uri)
                 return
@@ -161,6 +164,7 @@ class DevicePuller:
             self._refuse_in_vain(pending, answered, self.progress.row().new - new)
             new = self.progress.row().new
             self.progress.begin_round(states, pending, used)
+            self.progress.state = self._state
             answered = self._round(pending, claims, states)
             again = []
             if not self._is_cut_off:
@@ -191,6 +195,8 @@ class DevicePuller:
 
         with Feed(lambda: self._questions(pending, claims, states), self.work.execution.ahead) as feed:
             for item, question in self._timed_first(iter(feed)):
+                if not claims.are_sure and not claims.take(self._claim_keys([item]))[0]:
+                    continue  # it waited for so long that another device has it now
                 is_again = states[item] == State.UNSTABLE
                 [future] = self.service.submit(question, fresh=bool(is_again)).values()
                 in_hand.append((item, future))

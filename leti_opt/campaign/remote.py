@@ -39,6 +39,7 @@ class PullTask:
         uri: the device, as the worker's host knows it; ``android:*`` stands for one of its phones.
         store: what remembers; it travels as its URL, password included.
         run: names this run of the campaign.
+        number: of the task in this run.
         retry_unstable: ask once more for the networks that the store holds as unstable.
     """
 
@@ -46,6 +47,7 @@ class PullTask:
     uri: str
     store: LatencyStore
     run: str
+    number: int
     retry_unstable: bool
 
 
@@ -74,7 +76,7 @@ def pull(packed: bytes) -> tuple[ProgressRow | None, str | None]:
             store = stack.enter_context(task.store)
             device = stack.enter_context(_free_device(task.uri))
             events = EventLog(store, task.work.campaign, task.work.name)
-            builders = _builders(task.work, device)
+            builders = stack.enter_context(_builders(task.work, device))
             owner = owner_of(task.work.campaign, device.uri)
             puller = DevicePuller(task.work, device, store, builders, events, owner, task.retry_unstable)
             stack.enter_context(_listening(task, puller, store))
@@ -127,7 +129,7 @@ def _free_device(uri: str) -> Iterator[Device]:
 def _listening(task: PullTask, puller: DevicePuller, store: LatencyStore) -> Iterator[None]:
     """Tell how far the device is, and stop it when the runner says so or has not been heard of for long."""
     ended = threading.Event()
-    tell = _teller(topic_of(task.run))  # only the task's own thread knows its worker
+    tell = _teller(task)  # only the task's own thread knows its worker
     # An event of this run cannot be older than the run, so all of them are looked at.
     arguments = (task, puller, store, ended, tell)
     listening = threading.Thread(target=_listen, args=arguments, daemon=True, name="listening")
@@ -169,11 +171,17 @@ def _listen(
             puller.stop()  # its device may have gone away since, and is not waited for
 
 
-def _teller(topic: str) -> Callable[[ProgressRow], None]:
+def _teller(task: PullTask) -> Callable[[ProgressRow], None]:
     try:
         from distributed import get_worker
 
         worker = get_worker()
     except (ImportError, ValueError):
         return lambda _row: None
-    return lambda row: worker.loop.add_callback(worker.log_event, topic, {**asdict(row), "seconds": dict(row.seconds)})
+    topic = topic_of(task.run)
+
+    def tell(row: ProgressRow) -> None:
+        told = {"number": task.number, "row": {**asdict(row), "seconds": dict(row.seconds)}}
+        worker.loop.add_callback(worker.log_event, topic, told)
+
+    return tell

@@ -81,7 +81,9 @@ class Replay:
         for progress, of_device in zip(self.progress, states, strict=True):
             progress.begin_round(of_device, lacking(self.work, of_device))
         with parallel_config(**self._backend):
-            answers = Parallel(n_jobs=self._workers, return_as="generator_unordered", pre_dispatch=2 * self._workers)(
+            # multiprocessing has no answers before the last one.
+            way = "list" if self._backend.get("backend") == "multiprocessing" else "generator_unordered"
+            answers = Parallel(n_jobs=self._workers, return_as=way, pre_dispatch=2 * self._workers)(
                 delayed(answer_group)(*group) for group in self._groups(states)
             )
             for counts in answers:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leti_opt.architecture_table import ArchitectureTable
-from leti_opt.campaign.definition import Execution
+from leti_opt.campaign.sections import Execution
 from leti_opt.device.protocol import MeasurementProtocol
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.rendering import Renderer

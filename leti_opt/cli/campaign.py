@@ -175,6 +175,10 @@ def export(
         return
     typer.echo(f"{folder}: {written.rows:,} networks, {', '.join(written.files)}")
     typer.echo(written.statement)
+    if written.without_figures:
+        typer.echo(f"no figures yet of {', '.join(written.without_figures)}")
+    if written.left_over:
+        typer.echo(f"left there by an earlier export, and not of this one: {', '.join(written.left_over)}")
 
 
 @app.command("new")
@@ -212,6 +216,8 @@ def moment(text: str, now: datetime) -> datetime:
     match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text.strip())
     if match is None:
         try:
+            if re.fullmatch(r"\d+\.\d+", text.strip()):  # a clock's time to some, and seconds to none
+                raise InvalidInputError(text)
             return now + timedelta(seconds=seconds(text))
         except OverflowError:
             raise InvalidInputError(f"{text!r} is beyond the calendar; leave --until out") from None
@@ -222,6 +228,7 @@ def moment(text: str, now: datetime) -> datetime:
 
 
 def _interrupt(*_signal: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already, and a second one would only disturb that
     raise KeyboardInterrupt
 
 

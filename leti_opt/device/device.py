@@ -232,6 +232,10 @@ class Device(ABC):
             StatisticUnavailableError: it is not revealed of every network; the message says what is.
         """
 
+    def is_prepared(self, model: MeasurableModel) -> bool:
+        """Whether :meth:`prepare` has nothing left to build, and nobody need wait for a core to build on."""
+        return model.is_rendered
+
     def prepare(self, model: MeasurableModel) -> None:
         """Build now what :meth:`load` will read, so that no time of the device goes into it.
 

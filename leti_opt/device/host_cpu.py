@@ -74,6 +74,7 @@ class HostCpu(Device):
         self._client = WorkerClient()
         self._weights = WeightsCopy()
         self._session: _HostCpuSession | None = None
+        self._is_free = True
         self.also_held: frozenset[str] = frozenset()
         self.uri = self._canonical_uri()
 
@@ -115,11 +116,17 @@ class HostCpu(Device):
         cores = self._available if self._cores is None else self._cores
         return self.also_held | {core_resource(sibling) for core in cores for sibling in _siblings(core)}
 
+    def is_prepared(self, model: MeasurableModel) -> bool:
+        """Whether the network is laid out, and fits into the copy of the weights that is there; or its file is."""
+        if not model.is_placed or model.placed is None:
+            return model.is_rendered
+        return self._weights.holds(model.placed.needs)
+
     def prepare(self, model: MeasurableModel) -> None:
         """Lay the network out over a block of random weights, where it can be; else render its file."""
         if model.placed is None:
             model.prepare()
-        else:
+        elif not self._weights.holds(model.placed.needs):
             open_block(model.placed.needs)
 
     def load(self, model: MeasurableModel) -> Session:
@@ -142,6 +149,7 @@ class HostCpu(Device):
                 with self.use.timing(TRANSFER):
                     self._let_go()
                     path, input_name = self._weights.become(model.placed, model.key), tensor_name_of_key(model.key)
+            self._is_free = False
             with self.use.timing(INITIALIZATION):
                 reply = self._client.load(
                     self._deadline_s + path.stat().st_size / 1e7,
@@ -157,15 +165,18 @@ class HostCpu(Device):
 
     def _let_go(self) -> None:
         """See to it that no interpreter has this device's copy of the weights open: its header will be another."""
-        path = self._weights.path
-        if path is None or self._client.pid is None:
+        if self._is_free or self._client.pid is None:
             return
+        path = self._weights.path
         try:
-            still_mapped = self._client.ask("unload", self._deadline_s, path=str(path))["still_mapped"]
+            asked = None if path is None else str(path)
+            still_mapped = self._client.ask("unload", self._deadline_s, path=asked)["still_mapped"]
         except AttemptError:
+            # The child died before or while it let go. Every figure is here already, and the next load starts another.
             still_mapped = True
         if still_mapped:
             self._client.close()
+        self._is_free = True
 
     def close(self) -> None:
         """End the child. May be called twice; the next :meth:`load` starts another."""
@@ -230,12 +241,7 @@ class _HostCpuSession(Session):
     def close(self) -> None:
         if self._device._session is self:
             self._device._session = None
-            try:
-                self._device._client.ask("unload", self._device._deadline_s)
-            except AttemptError:
-                # The worker died before or while it let go. Every figure is here already, and the next load starts
-                # another worker.
-                self._device._client.close()
+            self._device._let_go()
         self._files.close()
 
 

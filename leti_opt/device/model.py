@@ -124,6 +124,16 @@ class MeasurableModel:
         """The network as a header over a block of weights, without the file; None where only the file will do."""
         return None if self.place is None else self.place()
 
+    @property
+    def is_rendered(self) -> bool:
+        """Whether the file is there already, and need not be built."""
+        return self.path is not None or "tflite" in vars(self)
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether :attr:`placed` was found out already."""
+        return "placed" in vars(self)
+
     def prepare(self) -> None:
         """Render now what :meth:`tflite_file` will need, so that no time of the device goes into it."""
         if self.path is None:

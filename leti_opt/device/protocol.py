@@ -165,7 +165,7 @@ def measure(
     protocol = protocol or MeasurementProtocol()
     check_protocol(device, protocol)
     _check_wander(device, protocol, wander)
-    if device.needs_file:
+    if device.needs_file and not device.is_prepared(model):
         with building_on_host():
             device.prepare(model)
     with hold(device.resources):

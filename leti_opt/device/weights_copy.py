@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from leti_opt.errors import NotFoundError, StoreError
-from leti_opt.network.weights_block import WeightsBlock, open_block, private_copy, replace_header
+from leti_opt.network.weights_block import BlockNeeds, WeightsBlock, open_block, private_copy, replace_header
 from leti_opt.network.weights_outside import PlacedNetwork, write_header
 from leti_opt.temporary_folder import own_folder, remove_folder
 
@@ -45,6 +45,11 @@ class WeightsCopy:
         assert self.path is not None
         replace_header(self.path, write_header(network, self._block, key))
         return self.path
+
+    def holds(self, needs: BlockNeeds) -> bool:
+        """Whether there is a copy that such a network fits into. Any thread may ask."""
+        block = self._block
+        return self._owner == os.getpid() and block is not None and block.holds(needs)
 
     def close(self) -> None:
         """Remove the copy. May be called twice."""

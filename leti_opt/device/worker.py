@@ -139,8 +139,9 @@ class _Runner:
 
     def unload(self, path: str | None = None) -> Reply:
         """Let go of the model; the reply says whether ``path`` is still mapped."""
-        self.interpreter = None
-        gc.collect()
+        if self.interpreter is not None:
+            self.interpreter = None
+            gc.collect()
         return {"still_mapped": path is not None and _is_mapped(path)}
 
 

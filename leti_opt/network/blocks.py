@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -140,8 +140,31 @@ def _block(position: int, call: LayerCall) -> LayerBlock:
 def _settings(config: Any, left_out: Callable[[str], bool]) -> Any:
     """A layer's settings without some of them; those of layers that it holds likewise."""
     if isinstance(config, dict):
-        return {key: _inner(value, left_out) for key, value in config.items() if not left_out(key)}
+        return {key: _inner(value, left_out) for key, value in _numbered(config).items() if not left_out(key)}
     return config
+
+
+def _numbered(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a model that a layer holds, with the places of its layers where they are called by name."""
+    entries = config.get("layers")
+    if "output_layers" not in config or not isinstance(entries, list):
+        return config
+    places = {entry["name"]: place for place, entry in enumerate(entries)}
+    told = {key: _by_place(config[key], places) for key in ("layers", "input_layers", "output_layers")}
+    named = [entry | {"name": place} for place, entry in enumerate(told["layers"])]
+    return config | told | {"layers": named}
+
+
+def _by_place(value: Any, places: Mapping[str, int]) -> Any:
+    """Where a tensor comes from is told as the name of a layer and two numbers."""
+    if isinstance(value, dict):
+        return {key: _by_place(item, places) for key, item in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    match value:
+        case [str(name), int(), int()] if name in places:
+            return [places[name], *value[1:]]
+    return [_by_place(item, places) for item in value]
 
 
 def _inner(value: Any, left_out: Callable[[str], bool]) -> Any:
@@ -150,7 +173,8 @@ def _inner(value: Any, left_out: Callable[[str], bool]) -> Any:
     if not isinstance(value, dict):
         return value
     config = value.get("config")
-    if "class_name" in value and isinstance(config, dict) and {"name", "trainable"} <= config.keys():  # a layer
+    is_layer = isinstance(config, dict) and {"name", "trainable"} <= config.keys()
+    if "class_name" in value and (is_layer or value["class_name"] == "InputLayer"):
         kept = {key: item for key, item in value.items() if key != "build_config"}
         return kept | {"config": _settings(config, left_out)}
     return {key: _inner(item, left_out) for key, item in value.items()}

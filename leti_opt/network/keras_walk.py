@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from leti_opt.errors import InvalidModelError
+from leti_opt.network.keras_copies import answer_of, give_weights, made_again, settings_of, unsaved_of
 
 if TYPE_CHECKING:
     import keras
@@ -35,6 +35,7 @@ class LayerCall:
         config: what :meth:`from_config` of that class takes.
         args, kwargs: arguments of the call, tensors replaced by slots.
         input_shapes, input_types: of the tensors, by the slots' numbers.
+        unsaved: the layer itself, where its settings do not hold all of it: a ``Lambda`` with its function.
     """
 
     name: str
@@ -44,6 +45,7 @@ class LayerCall:
     kwargs: dict[str, Any]
     input_shapes: tuple[tuple[int, ...], ...]
     input_types: tuple[str, ...]
+    unsaved: Any = None
 
     @property
     def has_arguments(self) -> bool:
@@ -83,18 +85,35 @@ def walk(model: keras.Model) -> Walked:
             f"{getattr(model, 'name', model)!r} is a {type(model).__name__}, whose layers Keras does not know: only "
             "functional and sequential models can be cut into layers; its converted file can be cut into kernels"
         )
-    if isinstance(model, keras.Sequential) and not model.built:
-        raise InvalidModelError(f"the sequential model {model.name} has no input shape yet; begin it with keras.Input")
-    given = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    inputs = keras.tree.map_structure(_with_batch_of_one, given)
+    inputs = _inputs_of_one(model)
     walking = _Walk()
     outputs = walking.through(model, inputs, "")
     walking.copy_weights()
     return Walked(tuple(walking.calls), keras.Model(inputs, outputs, name=model.name))
 
 
+def called_with_batch_of_one(model: keras.Model) -> keras.Model:
+    """A model around a functional or sequential one, with a batch of 1; the layers and weights are the model's own.
+
+    Raises:
+        InvalidModelError: it leaves a shape open, or cannot be called with this batch.
+    """
+    import keras
+
+    inputs = _inputs_of_one(model)
+    try:
+        return keras.Model(inputs, model(inputs), name=model.name)
+    except Exception as error:  # a user's own layer may raise anything
+        reason = " ".join(str(error).split())[:300]
+        raise InvalidModelError(f"{model.name} cannot be called with a batch of 1: {reason}") from error
+
+
 def built(call: LayerCall) -> keras.Model:
-    """A model of one call of a layer alone."""
+    """A model of one call of a layer alone.
+
+    Raises:
+        InvalidModelError: Keras cannot make the layer again from its settings.
+    """
     import keras
 
     inputs = [
@@ -102,8 +121,8 @@ def built(call: LayerCall) -> keras.Model:
         for shape, kind in zip(call.input_shapes, call.input_types, strict=True)
     ]
     args, kwargs = _mapped((call.args, call.kwargs), lambda item: inputs[item.number], Slot)
-    layer = _made(call.layer_class, call.config, call.name)
-    return keras.Model(inputs, layer(*args, **kwargs))
+    layer = made_again(call.layer_class, call.config, call.name, call.unsaved)
+    return keras.Model(inputs, answer_of(layer, call.name, *args, **kwargs))
 
 
 def is_cuttable(model: Any) -> bool:
@@ -118,6 +137,22 @@ def _cuttable_classes() -> tuple[type[Any], ...]:
 
     tensor = keras.Input((1,))
     return keras.Sequential, type(keras.Model(tensor, tensor))
+
+
+def _inputs_of_one(model: Any) -> Any:
+    """Inputs like those of a model, with a batch of 1.
+
+    A sequential model without an input of its own takes the batch of its first call, so its batch is no wish of its
+    author's.
+    """
+    import keras
+
+    if not isinstance(model, keras.Sequential):
+        return keras.tree.map_structure(_with_batch_of_one, model.input)
+    if not hasattr(model, "inputs"):
+        raise InvalidModelError(f"the sequential model {model.name} has no input shape yet; begin it with keras.Input")
+    (given,) = model.inputs
+    return _with_batch_of_one(keras.KerasTensor((None, *given.shape[1:]), given.dtype, name=given.name))
 
 
 def _with_batch_of_one(tensor: Any) -> Any:
@@ -168,20 +203,23 @@ class _Walk:
         """Give the copies the weights of the layers that they were made of."""
         for layer, made in self._copies.values():
             if getattr(layer, "weights", None):
-                made.set_weights(layer.get_weights())
+                give_weights(layer, made)
 
     def _called(self, layer: Any, path: str, *args: Any, **kwargs: Any) -> Any:
         name = f"{path}{layer.name}"
         if is_cuttable(layer):
-            return self._through_inner(layer, args[0], f"{name}/")
+            return self._through_inner(layer, args[0] if args else kwargs["inputs"], f"{name}/")
         made = self._copy(layer, name)
-        outputs = made(*args, **kwargs)
+        outputs = answer_of(made, name, *args, **kwargs)
         self.calls.append(_noted(name, layer, args, kwargs))
         return outputs
 
     def _copy(self, layer: Any, name: str) -> Any:
         if id(layer) not in self._copies:
-            self._copies[id(layer)] = (layer, _made(type(layer), _config(layer, name), name))
+            self._copies[id(layer)] = (
+                layer,
+                made_again(type(layer), settings_of(layer, name), name, unsaved_of(layer)),
+            )
         return self._copies[id(layer)][1]
 
 
@@ -205,29 +243,7 @@ def _noted(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
             )
     shapes = tuple(tuple(int(size) for size in tensor.shape) for tensor in tensors)
     types = tuple(str(tensor.dtype) for tensor in tensors)
-    return LayerCall(name, type(layer), _config(layer, name), tuple(slots), named, shapes, types)
-
-
-def _config(layer: Any, name: str) -> dict[str, Any]:
-    try:
-        return copy.deepcopy(layer.get_config())
-    except Exception as error:  # a user's own layer may raise anything
-        raise _not_again(type(layer), name, error) from error
-
-
-def _made(layer_class: Any, config: dict[str, Any], name: str) -> Any:
-    try:
-        return layer_class.from_config(copy.deepcopy(config))
-    except Exception as error:  # a user's own layer may raise anything
-        raise _not_again(layer_class, name, error) from error
-
-
-def _not_again(layer_class: type, name: str, error: Exception) -> InvalidModelError:
-    reason = " ".join(str(error).split())[:300]
-    return InvalidModelError(
-        f"Keras cannot make layer {name} ({layer_class.__name__}) again from its settings: {reason}; give the class a "
-        "get_config that returns what its constructor takes"
-    )
+    return LayerCall(name, type(layer), settings_of(layer, name), tuple(slots), named, shapes, types, unsaved_of(layer))
 
 
 def _mapped(structure: Any, change: Any, kind: type) -> Any:

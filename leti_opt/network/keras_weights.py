@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +24,7 @@ def seed_weights(model: keras.Model, seed: int) -> None:
     random = np.random.default_rng(seed)
     for variable, values in _float_weights(model):
         variable.assign(_uneven(values, random) if _is_constant(values) else _drawn(variable, values.shape, random))
+    refresh(model)
 
 
 def free_constants(model: keras.Model, seed: int) -> None:
@@ -34,6 +37,29 @@ def free_constants(model: keras.Model, seed: int) -> None:
     for variable, values in _float_weights(model):
         if _is_constant(values):
             variable.assign(_uneven(values, random))
+    refresh(model)
+
+
+@contextmanager
+def constants_freed(model: keras.Model, seed: int) -> Iterator[None]:
+    """As :func:`free_constants`, for as long as the context: the model keeps its weights."""
+    kept = [(variable, values.copy()) for variable, values in _float_weights(model) if _is_constant(values)]
+    free_constants(model, seed)
+    try:
+        yield
+    finally:
+        for variable, values in kept:
+            variable.assign(values)
+        refresh(model)
+
+
+def refresh(layer: keras.Layer) -> None:
+    """Tell layers that hold results of their weights (``Normalization``) that these have changed."""
+    import keras
+
+    for inner in layer._flatten_layers():
+        if isinstance(inner, keras.layers.Normalization):
+            inner.finalize_state()
 
 
 def _float_weights(model: keras.Model) -> list[tuple[Any, NDArray[Any]]]:

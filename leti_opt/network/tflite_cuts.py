@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from leti_opt.errors import InvalidModelError
 from leti_opt.network.tflite_flow import Flow, Step, trace_flow
 from leti_opt.network.tflite_schema import TfliteFile, index_list, open_tflite, read_content, text, type_name
+from leti_opt.network.tflite_shapes import Sizes, resolve_sizes
 
 _STATEFUL_TYPES = ("RESOURCE", "VARIANT")
 
@@ -38,7 +39,9 @@ class OperatorCut:
     outputs: tuple[int, ...]
     refusal: str
     _file: TfliteFile = field(repr=False, compare=False)
+    _sizes: Sizes = field(repr=False, compare=False)
     _unpacking: tuple[int, ...] = field(default=(), repr=False, compare=False)
+    _fixed: Mapping[int, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def shapes(self) -> str:
@@ -47,7 +50,8 @@ class OperatorCut:
         return f"{read} -> {written}"
 
     def _size(self, tensor: int) -> str:
-        return "x".join(map(str, self._file.shape(tensor)[1:])) or "1"
+        shape = self._sizes.shapes.get(tensor, self._file.shape(tensor))
+        return "x".join(map(str, shape[1:])) or "1"
 
     @property
     def content(self) -> bytes:
@@ -61,7 +65,9 @@ class OperatorCut:
                 f"operator {self.position} ({self.operator}) of {self._file.name} cannot be cut out: {self.refusal}; "
                 "measure the whole file"
             )
-        return _Cutter(self._file).cut([*self._unpacking, self.position], self.inputs, self.outputs)
+        return _Cutter(self._file, self._sizes, self._fixed).cut(
+            [*self._unpacking, self.position], self.inputs, self.outputs
+        )
 
 
 def cut_operators(source: Path | str | bytes) -> tuple[OperatorCut, ...]:
@@ -69,10 +75,11 @@ def cut_operators(source: Path | str | bytes) -> tuple[OperatorCut, ...]:
 
     A DEQUANTIZE or DENSIFY that only unpacks a constant is no cut of its own: it goes with the operators that read the
     constant. Operators that cannot stand alone are listed with the reason: those that read constants only, keep
-    state, run other graphs of the file, are custom ones or hold their constants in another file.
+    state, run other graphs of the file, are custom ones, hold their constants in another file, or read or write a
+    tensor whose size does not follow from the file's inputs.
 
-    An operator that reads a computed size (a RESHAPE to a shape that was put together at run time) is cut too; whoever
-    runs it must feed a size that fits.
+    A RESHAPE to a shape that is put together at run time (``Flatten`` where the batch is open) takes that shape as a
+    constant. Whoever runs another operator that reads a computed size must feed one that fits.
 
     Args:
         source: path or content of the file.
@@ -91,17 +98,27 @@ def cut_operators(source: Path | str | bytes) -> tuple[OperatorCut, ...]:
     """
     file = open_tflite(source) if isinstance(source, bytes) else open_tflite(read_content(source), str(source))
     flow = trace_flow(file)
+    sizes = resolve_sizes(file, flow)
     activations = {*flow.inputs, *(tensor for step in flow.steps for tensor in step.outputs)}
-    return tuple(_cut(file, flow, step, activations) for step in flow.steps)
+    return tuple(_cut(file, flow, sizes, step, activations) for step in flow.steps)
 
 
-def _cut(file: TfliteFile, flow: Flow, step: Step, activations: set[int]) -> OperatorCut:
-    inputs = tuple(dict.fromkeys(tensor for tensor in step.inputs if tensor in activations))
+def _cut(file: TfliteFile, flow: Flow, sizes: Sizes, step: Step, activations: set[int]) -> OperatorCut:
+    fixed = _computed_shape(file, sizes, step, activations)
+    inputs = tuple(dict.fromkeys(tensor for tensor in step.inputs if tensor in activations and tensor not in fixed))
     unpacking = _unpacking(file, flow, step.inputs)
-    refusal = _refusal(file, step, inputs, unpacking)
+    refusal = _refusal(file, sizes, step, inputs, unpacking)
     names = [text(file.graph.tensors[tensor].name) or "" for tensor in step.outputs]
     name = names[0] if names else ""
-    return OperatorCut(step.number, step.name, name, inputs, step.outputs, refusal, file, unpacking)
+    return OperatorCut(step.number, step.name, name, inputs, step.outputs, refusal, file, sizes, unpacking, fixed)
+
+
+def _computed_shape(file: TfliteFile, sizes: Sizes, step: Step, activations: set[int]) -> dict[int, tuple[int, ...]]:
+    """What a RESHAPE reads as its target at run time, by the tensor that holds it."""
+    if step.name != "RESHAPE" or len(step.inputs) < 2 or step.inputs[1] not in activations or not step.outputs:
+        return {}
+    result = step.outputs[0]
+    return {step.inputs[1]: sizes.shapes.get(result, file.shape(result))}
 
 
 def _unpacking(file: TfliteFile, flow: Flow, tensors: Iterable[int]) -> tuple[int, ...]:
@@ -119,7 +136,7 @@ def _unpacking(file: TfliteFile, flow: Flow, tensors: Iterable[int]) -> tuple[in
     return tuple(found)
 
 
-def _refusal(file: TfliteFile, step: Step, inputs: tuple[int, ...], unpacking: tuple[int, ...]) -> str:
+def _refusal(file: TfliteFile, sizes: Sizes, step: Step, inputs: tuple[int, ...], unpacking: tuple[int, ...]) -> str:
     operator = file.graph.operators[step.number]
     numbers = (*unpacking, step.number)
     touched = [tensor for number in numbers for tensor in _tensors_of(file.graph.operators[number])]
@@ -137,6 +154,8 @@ def _refusal(file: TfliteFile, step: Step, inputs: tuple[int, ...], unpacking: t
     held = [tensor for tensor in touched if file.is_constant(tensor)]
     if any(file.constant_bytes(tensor) is None for tensor in held) or operator.largeCustomOptionsSize:
         return "its constants are in another file"
+    if sizes.unknown.intersection(inputs + step.outputs):
+        return "the file leaves a size of it open, which does not follow from the inputs"
     return ""
 
 
@@ -152,11 +171,13 @@ def _option_names(operator: Any) -> list[str]:
 class _Cutter:
     """Collects the tensors, constants and codes that a few operators need; each tensor once."""
 
-    def __init__(self, file: TfliteFile) -> None:
+    def __init__(self, file: TfliteFile, sizes: Sizes, fixed: Mapping[int, tuple[int, ...]]) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
         self.schema = schema
         self.file = file
+        self.sizes = sizes
+        self.fixed = fixed
         self.buffers = [schema.BufferT()]
         self.tensors: list[Any] = []
         self.place_of: dict[int, int] = {}
@@ -195,6 +216,10 @@ class _Cutter:
         if tensor not in self.place_of:
             moved = copy.copy(self.file.graph.tensors[tensor])
             moved.buffer = self.buffer(tensor)
+            if tensor in self.sizes.shapes:
+                moved.shape = np.array(self.sizes.shapes[tensor], np.int32)
+            if tensor in self.fixed:
+                moved.shape, moved.shapeSignature = np.array([len(self.fixed[tensor])], np.int32), None
             self.place_of[tensor] = len(self.tensors)
             self.tensors.append(moved)
         return self.place_of[tensor]
@@ -202,6 +227,8 @@ class _Cutter:
     def buffer(self, tensor: int) -> int:
         """The buffer of a tensor's constant; buffer 0 is empty by the format's rule and serves every activation."""
         values = self.file.constant_bytes(tensor)
+        if tensor in self.fixed:
+            values = np.frombuffer(np.array(self.fixed[tensor], np.int32).tobytes(), np.uint8)
         if values is None:
             return 0
         buffer = self.schema.BufferT()

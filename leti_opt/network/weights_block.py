@@ -231,6 +231,8 @@ def _read(path: Path) -> WeightsBlock | None:
     try:
         with path.open("rb") as file:
             layout = json.loads(file.read(HEADER_BYTES))
+            if (layout["format"], layout["version"]) != (_FORMAT, _FORMAT_VERSION):
+                return None
             zones = {Zone(kind, step): size for kind, step, size in layout["zones"]}
             block = WeightsBlock(path, layout["precision"], layout["header_bytes"], zones)
             whole = (

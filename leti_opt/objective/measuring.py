@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -28,6 +29,7 @@ from leti_opt.store.latency_store import LatencyStore
 from leti_opt.store.records import CellAlias, ModelRole
 
 _LOGGER = logging.getLogger("leti_opt")
+_REMEMBER_EVERY_S = 60.0
 
 
 class MeasuringService(LatencyService):
@@ -72,6 +74,8 @@ class MeasuringService(LatencyService):
         self._busy = KeyedLocks()
         self._lock = threading.Lock()
         self._seen: tuple[DeviceIdentity, DeviceEpoch] | None = None
+        self._remembered: tuple[DeviceIdentity, DeviceEpoch] | None = None
+        self._remembered_at = 0.0
         self._is_taken_on_trust = False
 
     @property
@@ -262,7 +266,15 @@ class MeasuringService(LatencyService):
             parameters=None if cost is None else cost.parameters,
             role=self._roles.get(model.key),
         )
-        self.store.remember_uri(self.device.uri, measurement.device, measurement.epoch)
+        self._remember_uri(measurement.device, measurement.epoch)
+
+    def _remember_uri(self, identity: DeviceIdentity, epoch: DeviceEpoch) -> None:
+        """Not for every network: a transaction takes as long as the measurement's own, and would tell nothing new."""
+        now = time.monotonic()
+        if self._remembered == (identity, epoch) and now - self._remembered_at < _REMEMBER_EVERY_S:
+            return
+        self.store.remember_uri(self.device.uri, identity, epoch)
+        self._remembered, self._remembered_at = (identity, epoch), now
 
     def _stored(self, key: str | None, alias: CellAlias | None = None) -> Answer | None:
         identity, epoch = self._identity()
@@ -309,6 +321,8 @@ class MeasuringService(LatencyService):
             return blaming_the_architecture(question.build)
 
     def _render(self, model: MeasurableModel) -> None:
+        if self.device.is_prepared(model):  # for nothing to build, no measurement on another core is waited for
+            return
         with building_on_host():
             blaming_the_architecture(lambda: self.device.prepare(model))
 

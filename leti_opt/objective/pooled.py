@@ -119,6 +119,11 @@ class PooledService(LatencyService):
             return self._kinds
 
     @property
+    def away(self) -> frozenset[int]:
+        """Places of the devices that were away when they were asked what they are, and are known to the store."""
+        return frozenset(self._away)
+
+    @property
     def identity(self) -> DeviceIdentity:
         """The devices' common identity, or one that names all of them, in whatever order they were given."""
         found = sorted((twins.identity for twins in self.kinds), key=lambda identity: (identity.name, identity.digest))

@@ -135,7 +135,7 @@ class Twins:
             model = question.build()
         ready = (self.members[one].device for one in self._group_with(place) if pool.state(one) == "ready")
         device = next(ready, None)
-        if device is not None and device.needs_file:
+        if device is not None and device.needs_file and not device.is_prepared(model):
             with building_on_host():
                 device.prepare(model)
 

@@ -105,8 +105,11 @@ class Cuttable:
             return MeasurableModel.of_file(self.network)
         if isinstance(self.network, LayerGraph) and self.network.precision == self.precision:
             return MeasurableModel.of_graph(self.network, self.name)
+        from leti_opt.network.keras_weights import constants_freed
+
         model = self._batch_one()
-        content = converted(model, self.name, self.precision)
+        with constants_freed(model, seed=0):
+            content = converted(model, self.name, self.precision)
         return MeasurableModel.of_content(content, self.name, converter_version(), self.precision)
 
     @cached_property
@@ -139,12 +142,17 @@ class Cuttable:
         return cut_model(build_keras_model(self.network) if isinstance(self.network, LayerGraph) else self.network)
 
     def _batch_one(self) -> Any:
-        """The model with a batch of 1; a subclassed one is taken as it is, for Keras knows no layers of it."""
-        from leti_opt.network.keras_walk import is_cuttable
+        """The model with a batch of 1. A subclassed one is taken as it is: its converted file has a batch of 1."""
+        from leti_opt.network.keras_walk import called_with_batch_of_one, is_cuttable
 
-        if isinstance(self.network, LayerGraph) or is_cuttable(self.network):
+        if isinstance(self.network, LayerGraph):
             return self._cut.whole
-        return self.network
+        if not is_cuttable(self.network):
+            return self.network
+        try:
+            return self._cut.whole
+        except InvalidModelError:  # without layers that can be made again it has kernels all the same
+            return called_with_batch_of_one(self.network)
 
 
 def cutting_of(granularity: str) -> Cutting:
@@ -167,17 +175,17 @@ def converted(model: Any, name: str, precision: str) -> bytes:
     Raises:
         InvalidModelError: TensorFlow has no way to write it.
     """
-    from tensorflow.lite.python.convert_phase import ConverterError
-
     try:
         return convert_tflite(model, precision)
-    except (ConverterError, NotImplementedError, InvalidInputError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # the converter runs the user's own layers, which may raise anything
         reason = " ".join(str(error).split())[:300]
         raise InvalidModelError(f"TensorFlow cannot convert {name}: {reason}") from error
 
 
 def _is_keras(network: Any) -> bool:
-    return hasattr(network, "inputs") and hasattr(network, "count_params")
+    return hasattr(network, "layers") and hasattr(network, "count_params")
 
 
 def _of_layer(block: LayerBlock, precision: str) -> Piece:

@@ -70,6 +70,10 @@ class ClaimStore(StoreBase):
         """
         return self._write(_release, owner, None if keys is None else list(dict.fromkeys(keys)))
 
+    def is_claimed(self, key: str) -> bool:
+        """Whether somebody holds a key now, by the clock that claims go by: hosts' own may be minutes apart."""
+        return self._read(_is_claimed, self._database.now, key)
+
     def claims(self, prefix: str = "") -> list[Claim]:
         """Claims in order of key, also those that ran out and that nobody took over.
 
@@ -112,6 +116,11 @@ def _release(connection: Connection, owner: str, keys: list[str] | None) -> int:
     if keys is None:
         return _count(connection.execute(own))
     return sum(_count(connection.execute(own.where(schema.claims.c.key.in_(part)))) for part in _parts(keys))
+
+
+def _is_claimed(connection: Connection, now: _Clock, key: str) -> bool:
+    row = next(_rows(connection, [key]), None)
+    return row is not None and row.expires_at > now(connection)
 
 
 def _load(connection: Connection, prefix: str) -> list[Claim]:

@@ -48,7 +48,7 @@ def latencies(
         _LATENCIES.where(_OF_FILES if network_digest == "" else _OF_NETWORK),
         {"epochs": sorted(wanted), **({"network": network_digest} if network_digest else {})},
     )
-    return {key: mean_ms for key, mean_ms in found}
+    return {row.key: row.mean_ms for row in found}
 
 
 def groups(connection: Connection) -> dict[tuple[str, str], int]:

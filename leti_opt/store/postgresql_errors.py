@@ -86,7 +86,7 @@ def translated(error: psycopg.Error, url: PostgresqlUrl) -> LetiError:
             f"the server of {url} has no room left ({text}); everything stored before is kept: free some space, then "
             "start again"
         )
-    if state == "25006":
+    if state == "25006" or (state == "0A000" and "during recovery" in text):
         return StoreError(f"{url} cannot be written ({text}); name the primary server, not a standby")
     return StoreError(f"{url}: {text} ({state or type(error).__name__}); look into the server's log")
 

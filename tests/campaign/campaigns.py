@@ -40,7 +40,9 @@ def quick_campaign(folder: Path, **settings: Any) -> DatasetCampaign:
     return DatasetCampaign(quick_definition(folder, **settings))
 
 
-def write_toml(folder: Path, sample: int = COUNT, devices: str = '["host-cpu?cores=0"]', more: str = "") -> Path:
+def write_toml(
+    folder: Path, sample: int = COUNT, devices: str = '["host-cpu?cores=0"]', more: str = "", runs: int = 5
+) -> Path:
     """The same as a file."""
     path = folder / "campaign.toml"
     path.write_text(
@@ -52,7 +54,7 @@ devices = {devices}
 [cells]
 sample = {sample}
 [protocol]
-min_runs = 5
+min_runs = {runs}
 warmup_runs = 1
 max_relative_std = 50.0
 max_attempts = 1

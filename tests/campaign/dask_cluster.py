@@ -8,8 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 
 class DaskCluster:
@@ -25,10 +29,7 @@ class DaskCluster:
         self._environment = {**os.environ, **(environment or {})}
         self._file = folder / "scheduler.json"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._start("scheduler", "dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(self._file))
-        deadline = time.monotonic() + 60
-        while not self._file.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        self._start_scheduler("0")
 
     @property
     def address(self) -> str:
@@ -41,14 +42,23 @@ class DaskCluster:
 
         return Client(self.address, timeout="60s", set_as_default=False)
 
-    def start_worker(self, name: str, resources: str) -> None:
+    def start_worker(
+        self,
+        name: str,
+        resources: str,
+        threads: int = 2,
+        more: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Start a worker with its nanny, which starts it again when it dies, and wait until the scheduler knows it."""
         place = self.folder / name
         self._start(
             name,
             "dask_worker",
-            *("--scheduler-file", str(self._file), "--nthreads", "2", "--no-dashboard", "--name", name),
+            *("--scheduler-file", str(self._file), "--nthreads", str(threads), "--no-dashboard", "--name", name),
             *("--resources", resources, "--local-directory", str(place), "--death-timeout", "300"),
+            *more,
+            environment=environment,
         )
         self.wait_for_workers(len(self._processes) - 1)
 
@@ -57,11 +67,26 @@ class DaskCluster:
         with self.client() as client:
             client.wait_for_workers(count, timeout=120)
 
+    def restart_scheduler(self) -> None:
+        """SIGKILL for the scheduler, and another one at its address."""
+        port = self.address.rpartition(":")[2]
+        self._file.unlink()
+        scheduler = self._processes["scheduler"]
+        scheduler.kill()
+        scheduler.wait()
+        self._start_scheduler(port)
+
     def pid_of(self, name: str) -> int:
-        """Process that does a worker's work."""
+        """Process that does a worker's work; one that is being started again is waited for."""
+        deadline = time.monotonic() + 60
         with self.client() as client:
-            workers = client.scheduler_info(n_workers=-1)["workers"]
-            [address] = [address for address, worker in workers.items() if worker["name"] == name]
+            while True:
+                workers = client.scheduler_info(n_workers=-1)["workers"]
+                found = [address for address, worker in workers.items() if worker["name"] == name]
+                if found or time.monotonic() > deadline:
+                    break
+                time.sleep(0.1)
+            [address] = found
             [pid] = client.run(os.getpid, workers=[address]).values()
         return int(pid)
 
@@ -70,6 +95,17 @@ class DaskCluster:
         pid = self.pid_of(name)
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def kill_worker_with_children(self, name: str) -> list[psutil.Process]:
+        """The same, and all processes that it started: none of them has time to tidy up. They are given back."""
+        return _killed(psutil.Process(self.pid_of(name)))
+
+    def kill_host(self, name: str) -> list[psutil.Process]:
+        """SIGKILL for everything of a worker, its nanny first, so that nobody starts it again."""
+        process = self._processes.pop(name)
+        killed = _killed(psutil.Process(process.pid))
+        process.wait()
+        return killed
 
     def log_of(self, name: str) -> str:
         """What a process wrote."""
@@ -81,12 +117,29 @@ class DaskCluster:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def _start(self, name: str, module: str, *arguments: str) -> None:
+    def _start_scheduler(self, port: str) -> None:
+        arguments = ("--port", port, "--no-dashboard", "--scheduler-file", str(self._file))
+        self._start("scheduler", "dask_scheduler", *arguments)
+        deadline = time.monotonic() + 60
+        while not self._file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _start(self, name: str, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", f"distributed.cli.{module}", *arguments],
-                env=self._environment,
+                env={**self._environment, **(environment or {})},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+
+
+def _killed(first: psutil.Process) -> list[psutil.Process]:
+    """SIGKILL for a process and then for its children, as they were before."""
+    processes = [first, *first.children(recursive=True)]
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # one that ends with its parent
+            process.kill()
+    psutil.wait_procs(processes, timeout=30)
+    return processes

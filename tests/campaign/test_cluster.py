@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from leti_opt.campaign import cluster as cluster_run
 from leti_opt.campaign.dataset import DatasetCampaign
 from leti_opt.campaign.progress import ProgressRow
 from leti_opt.errors import DeviceError, InvalidInputError
@@ -45,6 +46,13 @@ class Once:
     def look(self) -> None:
         if self.done is None and len(measurements(self._url)) >= self._after:
             self.done = self._act()
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 120
+        while self.done is None and time.monotonic() < deadline:
+            self.look()
+            time.sleep(0.05)
+        assert self.done is not None
 
 
 @pytest.fixture
@@ -200,8 +208,9 @@ def test_tasks_stop_by_themselves_when_they_are_asked_to(
 
 
 def test_a_device_without_a_worker_is_refused_before_anything_starts(
-    tmp_path: Path, cluster: DaskCluster, postgresql_url: str
+    tmp_path: Path, cluster: DaskCluster, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cluster_run, "WORKERS_WITHIN_S", 0.5)
     cluster.start_worker("host-0", "pixel-7=2")
     entries = [{"uri": "android:A/cpu", "resource": "pixel-8"}]
     with pytest.raises(DeviceError, match=r"no worker .* has the resource pixel-8; the workers have: pixel-7=2"):
@@ -212,8 +221,9 @@ def test_a_device_without_a_resource_and_a_store_that_is_a_file_are_refused(tmp_
     with pytest.raises(InvalidInputError, match="needs a resource"):
         campaign_of(tmp_path, str(tmp_path / "a.db"), [{"uri": "host-cpu"}], 5).run(cluster="tcp://127.0.0.1:1")
     entries = [{"uri": "host-cpu", "resource": "host"}]
-    with pytest.raises(InvalidInputError, match="not the file"):
-        campaign_of(tmp_path, str(tmp_path / "a.db"), entries, 5).run(cluster="tcp://127.0.0.1:1")
+    for store in (tmp_path / "a.db", f"sqlite:///{tmp_path}/a.db"):
+        with pytest.raises(InvalidInputError, match="not the file"):
+            campaign_of(tmp_path, str(store), entries, 5).run(cluster="tcp://127.0.0.1:1")
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, postgresql_url: str) -> None:

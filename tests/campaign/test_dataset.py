@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from leti_opt.campaign import events, local
+from leti_opt.campaign import dataset, events, local
 from leti_opt.campaign.dataset import CampaignSummary
+from leti_opt.campaign.events import EventLog
 from leti_opt.campaign.local import Outcome
 from leti_opt.campaign.progress import ProgressRow
+from leti_opt.device.device import DeviceEpoch
 from leti_opt.device.model import MeasurableModel
-from leti_opt.errors import InfeasibleError
+from leti_opt.errors import DeviceError, InfeasibleError
 from leti_opt.host_cores import usable_cores
 from leti_opt.store.latency_store import LatencyStore
 from tests.campaign.campaigns import (
@@ -28,7 +31,7 @@ from tests.campaign.campaigns import (
     scripted,
     use_devices,
 )
-from tests.contracts.scripted_device import Answer, shaky, steady
+from tests.contracts.scripted_device import Answer, ScriptedDevice, shaky, steady
 
 
 @pytest.mark.needs("litert")
@@ -171,6 +174,95 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(
     assert not mark.exists()
     with LatencyStore(tmp_path / "latency.db") as store:
         assert any("took longer than" in event.text for event in store.events(1, kinds=["note"]))
+
+
+@pytest.mark.parametrize(
+    ("command", "note"),
+    [
+        (r"printf '\377\376 is no text'; exit 3", "exit status 3: \ufffd\ufffd is no text"),
+        ("yes 'much to say' | head -c 3000000; echo the end; exit 3", "exit status 3: the end"),
+        ("exec <&-; exec >&- 2>&-; exit 3", "exit status 3"),
+    ],
+)
+def test_a_command_may_print_what_it_likes(tmp_path: Path, command: str, note: str) -> None:
+    with LatencyStore(tmp_path / "latency.db") as store:
+        campaign = store.open_campaign("quick", {})
+        log = EventLog(store, campaign, "quick", command)
+        log.add("started", "quick")
+        log.close()
+        [event] = store.events(campaign, kinds=["note"])
+    assert event.text.endswith(f"goes on: {note}")
+
+
+def test_of_what_a_command_prints_only_the_end_is_kept() -> None:
+    said = bytearray()
+    with subprocess.Popen(
+        ["/bin/sh", "-c", "head -c 5000000 /dev/zero; printf end"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    ) as command:
+        assert events._has_ended(command, b"{}", said)
+    assert said.endswith(b"end")
+    assert len(said) < 10_000
+
+
+class AwayDevice(ScriptedDevice):
+    """Is away until it is looked at again."""
+
+    is_there = False
+
+    @property
+    def resources(self) -> frozenset[str]:
+        if not self.is_there:
+            raise DeviceError(f"{self.uri} is unplugged")
+        return super().resources
+
+    def contact(self) -> None:
+        self.is_there = True
+
+
+def test_a_known_device_that_is_away_at_the_start_is_lost_and_then_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_devices(monkeypatch, scripted())
+    quick_campaign(tmp_path, devices=["scripted:one"], cells={"sample": 5}).run()
+    use_devices(monkeypatch, AwayDevice(lambda _model: [steady(2.0, 5)], default_min_runs=5))
+    told = tmp_path / "told"
+    campaign = quick_campaign(tmp_path, devices=["scripted:one"], on_event=f'echo "$LETI_EVENT" >> {told}')
+    assert campaign.run().is_complete
+    assert sorted(told.read_text().split()) == ["device-back", "device-lost", "finished", "started"]
+
+
+def phone(serial: str) -> ScriptedDevice:
+    def script(_model: MeasurableModel) -> list[Answer]:
+        return [steady(2.0, 5)]
+
+    device = ScriptedDevice(script, name=serial, default_min_runs=5, epoch=DeviceEpoch("build", unit=serial[0]))
+    device.uri = f"android:{serial}/cpu"
+    return device
+
+
+def test_every_phone_means_those_that_took_part_and_are_not_ready_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"devices": ["android:*/cpu"]}
+    use_devices(monkeypatch, phone("A"), phone("B"), phone("C at its old address"))
+    quick_campaign(tmp_path, cells={"sample": 5}, **settings).run()
+    with LatencyStore(tmp_path / "latency.db") as store:
+        store.remember_uri("android:SOLD/cpu", phone("SOLD").identity, phone("SOLD").epoch)
+    use_devices(monkeypatch, phone("A"), phone("C"))
+    opened: list[str] = []
+
+    def open_device(uri: str) -> ScriptedDevice:
+        opened.append(uri)
+        return phone("B")
+
+    monkeypatch.setattr(dataset, "open_device", open_device)
+    summary = quick_campaign(tmp_path, **settings).run()
+    assert opened == ["android:B/cpu"]
+    assert [row.uri for row in summary.outcome.rows] == ["android:A/cpu", "android:C/cpu", "android:B/cpu"]
+    assert summary.is_complete
 
 
 def test_the_summary_counts_each_kind_of_answer_once(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+"""What a campaign's TOML file may say, and how what it may not say is refused."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -45,7 +47,11 @@ def test_every_setting_that_the_template_comments_out_is_known_too(tmp_path: Pat
         ({"protocol": {"min_runs": 0}}, "min_runs must be 1 or more, not 0"),
         ({"canary": {"pace": "quit"}}, "canary.pace: Input should be 'usual', 'quiet' or 'off'"),
         ({"networks": ["smal"]}, "unknown network 'smal'; did you mean 'small'"),
-        ({"networks": [{"preset": "small", "filter": 3}]}, "unknown setting 'filter'"),
+        ({"networks": [{"preset": "small", "filter": 3}]}, "unknown setting networks.0.filter; did you mean 'filters'"),
+        ({"networks": ["small", {"presett": "small"}]}, "unknown setting networks.1.presett; did you mean 'preset'"),
+        ({"networks": ["small", {"preset": "small", "filters": "x"}]}, "networks.1: .*filters: Input should be"),
+        ({"execution": {"builders": True}}, "execution.builders"),
+        ({"on_event": "a\0b"}, "on_event: .* holds a NUL character"),
         ({"networks": ["small", {"preset": "small"}]}, "two of the networks are the same"),
         ({"devices": []}, "devices: .*at least 1"),
         ({"devices": ["host-cpu", "host-cpu"]}, "host-cpu is given twice"),
@@ -90,6 +96,11 @@ def test_a_missing_file_and_one_that_is_no_toml_are_refused(tmp_path: Path) -> N
         CampaignDefinition.load(tmp_path / "bad.toml")
 
 
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('\ufeffname = "a"\ndevices = ["host-cpu"]\n', encoding="utf-8")
+    assert CampaignDefinition.load(tmp_path / "c.toml").name == "a"
+
+
 def test_relative_paths_count_from_the_files_folder(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         'name = "a"\ndevices = ["host-cpu"]\nstore = "x/y.db"\n[cells]\ntable = "cells.npz"\n'
@@ -110,3 +121,10 @@ def test_another_store_or_device_is_the_same_campaign_and_other_cells_are_anothe
     assert define(cells={"sample": 3}).content != campaign.content
     assert define(networks=["nasbench101"]).content != campaign.content
     assert define(seed=1).content != campaign.content
+
+
+def test_a_store_that_is_no_text_is_refused_without_its_password() -> None:
+    with pytest.raises(InvalidInputError, match="store: Input should be a valid string") as failed:
+        CampaignDefinition(name="demo", devices=["host-cpu"], store=["postgresql://ada:s3cret@server/latency"])
+    assert "s3cret" not in str(failed.value)
+    assert "server/latency" in str(failed.value)

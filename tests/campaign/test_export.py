@@ -12,17 +12,19 @@ import pytest
 from leti_opt.architecture import Architecture
 from leti_opt.campaign.dataset import DatasetCampaign
 from leti_opt.campaign.export import FIGURES
+from leti_opt.device.device import DeviceEpoch
 from leti_opt.device.model import MeasurableModel
 from leti_opt.device.open_device import open_device
 from leti_opt.device.protocol import MeasurementProtocol, measure
-from leti_opt.errors import NotFoundError
+from leti_opt.errors import InvalidInputError, NotFoundError, StoreError
 from leti_opt.network.assembly import build_layer_graph
 from leti_opt.network.config import NetworkConfig
 from leti_opt.network.cost import network_cost
 from leti_opt.network.tflite_writer import write_tflite
 from leti_opt.report.dataset_card import write_dataset
 from leti_opt.store.latency_store import LatencyStore
-from tests.campaign.campaigns import QUICK, quick_campaign
+from tests.campaign.campaigns import QUICK, quick_campaign, use_devices
+from tests.contracts.scripted_device import ScriptedDevice, steady
 
 QUICK_PROTOCOL = MeasurementProtocol(**QUICK["protocol"])
 
@@ -155,6 +157,80 @@ def test_nothing_but_the_campaigns_own_networks_is_published(tmp_path: Path) -> 
     rows = pd.read_parquet(tmp_path / "rows.parquet")
     assert len(rows) == 6
     assert set(rows["network_digest"]) == {NetworkConfig.small(filters=8).digest}
+
+
+def test_the_panel_of_an_epoch_holds_its_own_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = quick_campaign(tmp_path, devices=[{"uri": "scripted:one", "name": "mine"}])
+    for build, latency_ms in (("first build", 2.0), ("second build", 5.0)):
+        answers = [steady(latency_ms, 5)] * 3
+        epoch = DeviceEpoch(build, unit="unit")
+        device = ScriptedDevice(lambda _model, answers=answers: answers, default_min_runs=5, epoch=epoch)  # type: ignore[misc]
+        use_devices(monkeypatch, device)
+        assert campaign.run().is_complete
+    written = write_dataset(campaign, tmp_path / "set")
+    rows = pd.read_parquet(tmp_path / "set" / "latencies.parquet")
+    assert {"panel_mine.zip", "panel_mine_2.zip"} < set(written.files)
+    for name, build, latency_ms in (("mine", "second build", 5.0), ("mine_2", "first build", 2.0)):
+        assert set(rows[f"{name}_latency_ms"]) == {latency_ms}
+        with zipfile.ZipFile(tmp_path / "set" / f"panel_{name}.zip") as panel:
+            (tmp_path / "rows.parquet").write_bytes(panel.read("measurements.parquet"))
+        of_panel = pd.read_parquet(tmp_path / "rows.parquet")
+        assert set(of_panel["system_build"]) == {build}
+        assert set(of_panel["mean_ms"]) == {latency_ms}
+
+
+def test_a_name_that_the_user_gave_is_never_another_devices(tmp_path: Path) -> None:
+    mine = {"uri": "replay:formula?seed=2", "name": "formula"}
+    campaign = finished(tmp_path, devices=["replay:formula?seed=1", mine])
+    assert [count.name for count in write_dataset(campaign, tmp_path / "set").counts] == ["formula_2", "formula"]
+    rows = pd.read_parquet(tmp_path / "set" / "latencies.parquet")
+    write_dataset(quick_campaign(tmp_path, devices=[mine], protocol={}, cells={"sample": 40}), tmp_path / "alone")
+    alone = pd.read_parquet(tmp_path / "alone" / "latencies.parquet")
+    assert (rows["formula_latency_ms"] == alone["formula_latency_ms"]).all()
+
+
+def test_devices_without_figures_are_named(tmp_path: Path) -> None:
+    finished(tmp_path, devices=["replay:formula"])
+    devices = ["replay:formula", {"uri": "android:SERIAL9/cpu", "name": "late"}, "android:SERIAL8/cpu"]
+    campaign = quick_campaign(tmp_path, devices=devices, protocol={}, cells={"sample": 40})
+    written = write_dataset(campaign, tmp_path / "set")
+    assert written.without_figures == ("late", "android:SERIAL8/cpu")
+    text = (tmp_path / "set" / "README.md").read_text()
+    assert "* late: no figures yet" in text
+    assert "* a further device: no figures yet" in text
+    assert "SERIAL" not in text
+
+
+def test_what_an_earlier_export_left_there_is_named(tmp_path: Path) -> None:
+    campaign = finished(tmp_path)
+    assert write_dataset(campaign, tmp_path / "set", csv=True).left_over == ()
+    (tmp_path / "set" / "panel_old_name.zip").touch()
+    assert write_dataset(campaign, tmp_path / "set").left_over == ("latencies.csv", "panel_old_name.zip")
+
+
+def test_a_card_that_cannot_be_written_is_the_stores_fault(tmp_path: Path) -> None:
+    (tmp_path / "set" / "README.md").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"README\.md cannot be written"):
+        write_dataset(finished(tmp_path), tmp_path / "set")
+
+
+def test_a_readme_that_is_no_card_is_left_as_it_is(tmp_path: Path) -> None:
+    campaign = finished(tmp_path)
+    (tmp_path / "README.md").write_text("# My project\n")
+    with pytest.raises(InvalidInputError, match=r"README\.md is no data set's card"):
+        write_dataset(campaign, tmp_path)
+    assert (tmp_path / "README.md").read_text() == "# My project\n"
+    assert not (tmp_path / "latencies.parquet").exists()
+    write_dataset(campaign, tmp_path / "set")
+    assert write_dataset(campaign, tmp_path / "set").rows == 40, "a card is replaced by a newer one"
+
+
+def test_the_card_holds_any_text(tmp_path: Path) -> None:
+    remark = "On a plate.\n# no heading\n---\n"
+    write_dataset(finished(tmp_path, licence='mine: "all" 😀', remark=remark), tmp_path / "set")
+    text = (tmp_path / "set" / "README.md").read_text(encoding="utf-8")
+    assert 'license: "mine: \\"all\\" 😀"' in text.split("---")[1]
+    assert "* Remark: On a plate.\n  # no heading\n  ---\n* Made with" in text
 
 
 def test_a_campaign_without_any_figures_is_refused(tmp_path: Path) -> None:

@@ -287,6 +287,16 @@ def test_two_host_devices_on_different_cores_are_checked_and_it_is_recorded(tmp_
     assert ("take turns" in event.text) == bool(groups)
 
 
+def test_host_devices_that_share_a_core_take_turns_without_a_check_and_that_is_recorded(tmp_path: Path) -> None:
+    core = usable_cores()[0]
+    with LatencyStore(tmp_path / "a.db") as store:
+        events = EventLog(store, store.open_campaign("a", {}), "a")
+        assert check_interference([HostCpu(cores=[core]), HostCpu(cores=[core], delegate="none")], events) == []
+        [event] = store.events(1)
+    assert f"share host-cpu:{core}" in event.text
+    assert event.text.endswith("they take turns")
+
+
 def test_devices_that_take_turns_hold_each_others_cores() -> None:
     core = usable_cores()[0]
     first, second = HostCpu(cores=[core]), HostCpu(cores=usable_cores()[-1:])

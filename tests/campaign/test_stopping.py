@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -88,6 +89,42 @@ def test_started_twice_at_once_it_is_refused_and_says_who_runs_it(tmp_path: Path
     assert "the same command goes on" in errors
     assert not campaign.status().running
     assert set(measurements_of_each_model(store)) == {1}
+
+
+@pytest.mark.needs("litert")
+def test_being_told_to_end_again_and_again_it_ends_in_good_order(tmp_path: Path) -> None:
+    path, store = write_toml(tmp_path, 400), tmp_path / "latency.db"
+    running = start(path)
+    deadline = time.monotonic() + 60
+    while not (store.exists() and measurements_of_each_model(store)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    while running.poll() is None and time.monotonic() < deadline:
+        running.terminate()
+        time.sleep(0.02)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert errors.strip() == "leti-opt: stopped; everything measured is kept, the same command goes on"
+    assert event_kinds(store) == ["started", "stopped"]
+
+
+def test_it_is_the_same_campaign_by_whatever_path_its_store_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    slow_device(monkeypatch)
+    devices = {"devices": ["scripted:one"]}
+    other = quick_campaign(tmp_path, store=str(tmp_path / "link" / "latency.db"), **devices)
+    refused: list[BaseException | None] = []
+
+    def start_again(_rows: Sequence[ProgressRow]) -> None:
+        if not refused:
+            with ThreadPoolExecutor(1) as elsewhere:
+                refused.append(elsewhere.submit(other.run).exception())
+
+    campaign = quick_campaign(tmp_path, store=str(tmp_path / "there" / "latency.db"), **devices)
+    assert campaign.run(on_tick=start_again).is_complete
+    assert isinstance(refused[0], CampaignRunningError)
 
 
 def test_it_stops_at_the_moment_that_it_was_given_and_goes_on_later(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
@@ -224,10 +225,23 @@ def damaged_zip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def damaged_tree(path: Path) -> None:
+    """A whole model but for a list of groups, which is of a kind that there is not."""
+    import keras
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Keras's own, of numpy's arrays
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"TREE") + 4] = 7
+    path.write_bytes(data)
+
+
 @pytest.mark.needs("tensorflow")
 @pytest.mark.parametrize(
     ("name", "make"),
     [
+        ("tree.h5", damaged_tree),
         ("text.keras", lambda path: path.write_text("hello")),
         ("text.h5", lambda path: path.write_text("hello")),
         ("other.keras", lambda path: zipfile.ZipFile(path, "w").close()),

@@ -133,7 +133,7 @@ def test_until_is_the_next_time_of_the_clock_or_a_time_from_now(text: str, now: 
     assert moment(text, datetime.fromisoformat(now)) == datetime.fromisoformat(then)
 
 
-@pytest.mark.parametrize("text", ["24:00", "99999999999h", "noon", "08:60", "-5m", ""])
+@pytest.mark.parametrize("text", ["24:00", "08.00", "8.30", "99999999999h", "noon", "08:60", "-5m", ""])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match=r"is no time; write for instance 08:00, 90m or 8h|beyond the calendar"):
         moment(text, datetime(2026, 1, 1))

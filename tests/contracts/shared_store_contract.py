@@ -62,6 +62,15 @@ class ClaimContract:
         assert store.claim(["a"], "second", 60) == ["a"]
         assert store.claim(["a"], "first", 60) == []
 
+    def test_whether_a_key_is_held_now_is_told_by_the_clock_of_claims(self, store: LatencyStore, clock: Clock) -> None:
+        assert not store.is_claimed("a")
+        store.claim(["a"], "first", 60)
+        clock.move(59)
+        assert store.is_claimed("a")
+        assert not store.is_claimed("b")
+        clock.move(1)
+        assert not store.is_claimed("a")
+
     def test_a_heartbeat_renews_every_claim_of_its_owner_and_no_other(self, store: LatencyStore, clock: Clock) -> None:
         store.claim(["a", "b"], "first", 60)
         store.claim(["c"], "second", 60)

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from leti_opt.errors import InvalidInputError, NotFoundError, StoreError
+from leti_opt.network import weights_block
 from leti_opt.network.weight_zones import Zone, zone_values
 from leti_opt.network.weights_block import HEADER_BYTES, BlockNeeds, open_block, private_copy, replace_header
 
@@ -101,6 +102,18 @@ def test_a_damaged_block_is_written_anew(damage: str, tmp_path: Path) -> None:
     assert again.path == block.path
     assert again.path.read_bytes() == whole
     assert len(list(tmp_path.glob("*.weights"))) == 1
+
+
+def test_a_block_of_another_version_is_not_taken_for_one_of_this(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(weights_block, "_FORMAT_VERSION", 2)
+        newer = open_block(NEEDS, tmp_path)
+        assert open_block(NEEDS, tmp_path).path == newer.path
+    own = open_block(NEEDS, tmp_path)
+    assert own.path != newer.path
+    assert own.path.is_file()
 
 
 CHILD = """

@@ -13,7 +13,7 @@ import pytest
 from leti_opt.errors import InvalidModelError
 from leti_opt.network.blocks import LayerBlock, cut_layers, cut_model
 from leti_opt.network.cost import network_cost
-from leti_opt.network.keras_weights import free_constants, seed_weights
+from leti_opt.network.keras_weights import constants_freed, free_constants, seed_weights
 from leti_opt.network.tflite_converter import convert_tflite
 from leti_opt.network.tflite_reader import read_tflite
 
@@ -123,6 +123,63 @@ def test_models_within_the_model_are_cut_and_their_layers_named_after_them() -> 
     np.testing.assert_allclose(cut_model(model).whole(image), model(image), rtol=1e-5)
 
 
+def test_a_model_within_the_model_may_be_called_by_keyword() -> None:
+    import keras
+
+    image = keras.Input((4,))
+    nested = keras.Model(image, layers().Dense(5, name="deep")(image), name="net")
+    outer = keras.Input((4,))
+    assert [block.name for block in cut_layers(keras.Model(outer, nested(inputs=outer)))] == ["net/deep"]
+
+
+def test_a_sequential_model_without_an_input_is_cut_whatever_batch_it_was_first_called_with() -> None:
+    import keras
+
+    model = keras.Sequential([layers().Conv2D(4, 3), layers().Flatten(), layers().Dense(2)])
+    images = np.random.default_rng(0).standard_normal((16, 8, 8, 3)).astype(np.float32)
+    model(images)
+    assert model.inputs[0].shape == (16, 8, 8, 3)
+    assert [block.input_shapes for block in cut_layers(model)] == [((1, 8, 8, 3),), ((1, 6, 6, 4),), ((1, 144),)]
+    seed_weights(model, 2)
+    np.testing.assert_allclose(cut_model(model).whole(images[:1]), model(images)[:1], rtol=1e-4, atol=1e-6)
+
+
+def doubled(image: Any) -> Any:
+    return np.float32(2.0) * image
+
+
+@pytest.mark.parametrize("function", [doubled, lambda image: np.float32(2.0) * image])
+def test_a_lambda_keeps_its_function_and_the_names_that_this_uses(function: Any) -> None:
+    block = only(model_of(layers().Lambda(function, name="mine")))
+    assert (block.name, block.layer_class, operators(block)) == ("mine", "Lambda", ["MUL"])
+
+
+def test_a_normalization_that_has_seen_data_keeps_its_operators_and_its_results() -> None:
+    normalization = layers().Normalization()
+    images = np.random.default_rng(0).normal(5.0, 3.0, (20, 8, 8, 3)).astype(np.float32)
+    normalization.adapt(images)
+    model = model_of(normalization)
+    np.testing.assert_allclose(cut_model(model).whole(images[:1]), model(images[:1]), rtol=1e-5)
+    assert operators(only(model)) == ["SUB", "MUL"]
+
+
+def test_an_unused_normalization_has_the_operators_of_a_used_one() -> None:
+    whole = convert_tflite(cut_model(model_of(layers().Normalization())).whole)
+    assert [layer.operator for layer in read_tflite(whole).layers if layer.operator] == ["SUB", "MUL"]
+
+
+def test_constants_are_freed_for_a_while() -> None:
+    model = model_of(layers().Conv2D(4, 3), layers().BatchNormalization(), layers().Normalization())
+    before = model.get_weights()
+    images = np.random.default_rng(0).standard_normal((1, 8, 8, 3)).astype(np.float32)
+    results = model(images)
+    with constants_freed(model, 0):
+        assert all(np.unique(weights).size == weights.size for weights in model.get_weights())
+        assert not np.allclose(model(images), results)
+    np.testing.assert_array_equal(model(images), results)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+
+
 def test_a_sequential_model_is_cut() -> None:
     import keras
 
@@ -196,6 +253,21 @@ def test_names_initializers_and_weights_do_not_tell_layers_apart() -> None:
     first = only(model_of(layers().Conv2D(4, 3, name="one", kernel_initializer="zeros")))
     second = only(model_of(layers().Conv2D(4, 3, name="two", kernel_regularizer="l2", trainable=False)))
     assert first.signature == second.signature
+
+
+def frames_of(kernel_size: int, name: str) -> Any:
+    """A model for each of four images, held by one layer."""
+    import keras
+
+    image = keras.Input((8, 8, 3))
+    first = layers().Conv2D(4, kernel_size, name=name)(image)
+    single = keras.Model(image, layers().Add()([first, layers().ReLU()(first)]))
+    return model_of(layers().TimeDistributed(single), shape=(4, 8, 8, 3))
+
+
+def test_names_within_a_model_that_a_layer_holds_do_not_tell_it_apart_and_its_settings_do() -> None:
+    signatures = [only(frames_of(*given)).signature for given in ((3, "a"), (3, "b"), (1, "a"))]
+    assert signatures[0] == signatures[1] != signatures[2]
 
 
 @pytest.mark.parametrize(

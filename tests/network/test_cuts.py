@@ -164,6 +164,39 @@ def test_unpacking_of_weights_goes_with_the_operators_that_read_them() -> None:
     assert_whole_is_sum_of_cuts(content)
 
 
+def with_open_rows() -> bytes:
+    """(1, 4, 4, 3) as rows of 3 values for a dense layer; the file leaves their number open, and says 1."""
+    file = SchemaFile()
+    image = file.tensor((1, 4, 4, 3), shapeSignature=np.array([-1, 4, 4, 3], np.int32))
+    rows, result = (file.tensor((1, size), shapeSignature=np.array([-1, size], np.int32)) for size in (3, 5))
+    file.operator("RESHAPE", [image, file.constant(np.array([-1, 3], np.int32))], [rows], "Reshape")
+    file.operator("FULLY_CONNECTED", [rows, file.weights(5, 3), -1], [result], "FullyConnected")
+    return file.packed([image], [result])
+
+
+def test_a_cut_has_the_size_that_follows_where_the_file_leaves_it_open() -> None:
+    content = with_open_rows()
+    assert [cut.shapes for cut in cut_operators(content)] == ["4x4x3 -> 3", "3 -> 5"]
+    alone = reference_interpreter(cut_operators(content)[1].content)
+    assert tuple(alone.get_input_details()[0]["shape"]) == (16, 3)
+    assert_whole_is_sum_of_cuts(content)
+
+
+def test_a_shape_that_is_put_together_at_run_time_is_a_constant_of_the_cut() -> None:
+    file = SchemaFile()
+    image, result = file.tensor((1, 2, 6)), file.tensor((1, 12), shapeSignature=np.array([-1, 12], np.int32))
+    shape, batch, target = file.tensor((3,), "INT32"), file.tensor((), "INT32"), file.tensor((2,), "INT32")
+    first, second = (file.constant(np.array([number], np.int32)) for number in (0, 1))
+    file.operator("SHAPE", [image], [shape], "Shape", outType=2)
+    file.operator("STRIDED_SLICE", [shape, first, second, second], [batch], "StridedSlice", shrinkAxisMask=1)
+    file.operator("PACK", [batch, file.constant(np.array(12, np.int32))], [target], "Pack", valuesCount=2)
+    file.operator("RESHAPE", [image, target], [result], "Reshape")
+    content = file.packed([image], [result])
+    reshape = cut_operators(content)[-1]
+    assert (reshape.operator, reshape.refusal, reshape.inputs) == ("RESHAPE", "", (image,))
+    assert_whole_is_sum_of_cuts(content)
+
+
 def stateful() -> bytes:
     file = SchemaFile()
     image, state, result = file.tensor((1, 4)), file.tensor((1, 4), isVariable=True), file.tensor((1, 4))
@@ -176,6 +209,17 @@ def constant_only() -> bytes:
     image, made, result = file.tensor((1, 4)), file.tensor((1, 4)), file.tensor((1, 4))
     file.operator("NEG", [file.weights(1, 4)], [made], "Neg")
     file.operator("ADD", [image, made], [result], "Add")
+    return file.packed([image], [result])
+
+
+def open_and_lost() -> bytes:
+    """Two sizes are open, so that neither follows from the input."""
+    file = SchemaFile()
+    image = file.tensor((1, 4, 6))
+    rows = file.tensor((1, 1, 6), shapeSignature=np.array([-1, -1, 6], np.int32))
+    result = file.tensor((1, 1, 6), shapeSignature=np.array([-1, -1, 6], np.int32))
+    file.operator("RESHAPE", [image, file.constant(np.array([1, -1, 6], np.int32))], [rows], "Reshape")
+    file.operator("NEG", [rows], [result], "Neg")
     return file.packed([image], [result])
 
 
@@ -203,6 +247,12 @@ def test_what_cannot_stand_alone_is_listed_with_the_reason(content: bytes, reaso
     assert not any(cut.refusal for cut in rest)
     with pytest.raises(InvalidModelError, match=rf"operator 0 .* cannot be cut out: {reason}; measure the whole file"):
         _ = first.content
+
+
+def test_what_reads_or_writes_a_size_that_nobody_knows_cannot_stand_alone() -> None:
+    assert {cut.refusal for cut in cut_operators(open_and_lost())} == {
+        "the file leaves a size of it open, which does not follow from the inputs"
+    }
 
 
 def cuts_or_refused(content: bytes) -> tuple[OperatorCut, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,6 +153,67 @@ def test_a_file_and_its_content_are_predicted_like_the_network(tmp_path: Path) -
     assert expected is not None
     for network in (path, str(path), path.read_bytes()):
         assert table().predict(network).latency_ms == expected
+
+
+def subclassed(layer: Any) -> Any:
+    import keras
+
+    class Mine(keras.Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(name="mine")
+            self.dense, self.inner = keras.layers.Dense(2, activation="relu"), layer
+
+        def call(self, inputs: Any) -> Any:
+            return self.inner(self.dense(inputs))
+
+    model = Mine()
+    model(np.zeros((2, 4), np.float32))
+    return model
+
+
+@pytest.mark.needs("tensorflow")
+def test_a_subclassed_model_has_kernels_and_keeps_its_weights() -> None:
+    import keras
+
+    model = subclassed(keras.layers.BatchNormalization())
+    before = model.get_weights()
+    assert [piece.operation for piece in Cuttable(model).kernels.all] == ["FULLY_CONNECTED", "MUL", "ADD"]
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+
+
+@pytest.mark.needs("tensorflow")
+def test_a_model_with_a_layer_that_cannot_be_made_again_has_kernels() -> None:
+    import keras
+
+    def fails(*_: Any) -> dict[str, Any]:
+        raise RuntimeError("no settings here")
+
+    kind = type(
+        "Twice", (keras.layers.Layer,), {"call": lambda _self, inputs: keras.ops.exp(inputs), "get_config": fails}
+    )
+    image = keras.Input((4,))
+    network = Cuttable(keras.Model(image, kind(name="mine")(keras.layers.Dense(3)(image))))
+    assert [piece.operation for piece in network.kernels.all] == ["FULLY_CONNECTED", "EXP"]
+    with pytest.raises(InvalidModelError, match="no settings here"):
+        _ = network.layers
+
+
+@pytest.mark.needs("tensorflow")
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda keras: keras.Sequential([keras.layers.Dense(2)]), "has no input shape yet"),
+        (
+            lambda keras: keras.Sequential([keras.Input((4,), dtype="int32"), keras.layers.Embedding(9, 3)]),
+            "expected type INT32",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_converted_says_why(make: Any, reason: str) -> None:
+    import keras
+
+    with pytest.raises(InvalidModelError, match=reason):
+        _ = Cuttable(make(keras), precision="int8").kernels
 
 
 def test_a_table_of_layers_refuses_a_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from leti_opt.errors import StoreConnectionError
+from leti_opt.errors import StoreConnectionError, StoreError
 from leti_opt.store import EvaluationRecord, LatencyStore, ScoreRecord, StoredResult, measurement_rows, postgresql
 from leti_opt.store.schema import metadata
 from tests.store.make_version_file import LINK, SETTINGS, fill
@@ -90,6 +90,24 @@ def test_a_server_that_is_away_for_longer_than_the_patience_is_an_error_and_noth
         assert store.find("key-1", DEVICE) == []
         store.add(model(1), measurement(1))
         assert store.info().measurements == 2
+
+
+def test_a_standby_is_read_and_told_apart_from_a_server_that_can_be_written() -> None:
+    server = PostgresqlServer()
+    try:
+        url = server.url(server.new_database())
+        with LatencyStore(url) as store:
+            store.add(model(), measurement())
+        server.stop()
+        (server.folder / "data" / "standby.signal").touch()
+        server.start()
+        assert server.execute("SELECT pg_is_in_recovery()") == [(True,)]
+        with LatencyStore(url) as store:
+            assert store.find("key-0", DEVICE) == [measurement()]
+            with pytest.raises(StoreError, match="name the primary server, not a standby"):
+                store.add(model(1), measurement(1))
+    finally:
+        server.remove()
 
 
 def pause_with(monkeypatch: pytest.MonkeyPatch, sleep: Callable[[float], None]) -> None:
