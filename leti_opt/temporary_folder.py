@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,7 +48,7 @@ def own_folder(parent: Path, prefix: str) -> tuple[Path, IO[bytes]]:
         prefix: the beginning of the folder's name.
 
     Returns:
-        The folder, and the lock that the process keeps. The folder holds files only.
+        The folder, and the lock that the process keeps.
 
     Raises:
         OSError: it cannot be made.
@@ -119,5 +120,8 @@ def _remove_if_left(folder: Path, nobody_makes_any: bool) -> None:
 def _empty(folder: Path) -> None:
     with suppress(FileNotFoundError):  # it may be gone already, with all around it
         for file in sorted(folder.iterdir(), key=lambda file: file.name == _LOCK):
-            file.unlink(missing_ok=True)
+            if file.is_dir() and not file.is_symlink():
+                shutil.rmtree(file)
+            else:
+                file.unlink(missing_ok=True)
         folder.rmdir()

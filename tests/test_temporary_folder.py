@@ -19,6 +19,8 @@ import sys, time
 from leti_opt.temporary_folder import temporary_folder
 with temporary_folder("model") as folder:
     (folder / "model.tflite").write_bytes(b"x")
+    (folder / "saved" / "variables").mkdir(parents=True)
+    (folder / "saved" / "variables" / "data").write_bytes(b"x")
     print(folder, flush=True)
     time.sleep(60)
 """

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from leti_opt.errors import InvalidInputError, did_you_mean
 from leti_opt.network.calibration import noise_batches
+from leti_opt.temporary_folder import temporary_folder
 
 if TYPE_CHECKING:
     import keras
@@ -54,10 +55,13 @@ def convert_tflite(
 
     check_precision(precision)
     calibration = _calibration(model, representative, seed) if precision == "int8" else None
-    with _CONVERTER_LOCK, contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    with contextlib.ExitStack() as stack:
+        for context in (_CONVERTER_LOCK, contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings()):
+            stack.enter_context(context)
         # It asks for statistics of the input, which the representative data are.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs")
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        stack.enter_context(_saved_in_our_folder(converter))
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if precision == "float16":
@@ -68,6 +72,21 @@ def convert_tflite(
             converter.inference_input_type = converter.inference_output_type = tf.int8
         content = converter.convert()
     return bytes(content)
+
+
+@contextlib.contextmanager
+def _saved_in_our_folder(converter: Any) -> Iterator[None]:
+    """Have the converter save the model, which may be hundreds of megabytes, where a killed process leaves nothing.
+
+    Its own folder would stay. A TensorFlow that saves it in another way goes on doing so.
+    """
+    save = getattr(converter, "_convert_keras_to_saved_model", None)
+    if save is None:
+        yield
+        return
+    with temporary_folder("convert") as folder:
+        converter._convert_keras_to_saved_model = lambda _folder_of_tensorflow: save(str(folder / "saved"))
+        yield
 
 
 def check_precision(precision: str) -> None:

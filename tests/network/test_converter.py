@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,6 +93,24 @@ def test_representative_data_calibrate_int8() -> None:
     assert asked == [0, 1, 2]
     assert scales[1] == pytest.approx(200 / 255, rel=0.01)
     assert scales[0] < 0.1
+
+
+@needs_tensorflow
+def test_what_tensorflow_saves_on_the_way_lies_where_a_killed_process_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    saved: list[Path] = []
+
+    def batches() -> Iterator[np.ndarray]:
+        saved.extend(tmp_path.rglob("saved_model.pb"))
+        yield IMAGE
+
+    convert_tflite(model(), "int8", batches())
+    [file] = saved
+    assert file.relative_to(tmp_path).parts[0] == f"leti-opt-{os.getuid()}"
+    assert not file.parents[1].exists()
 
 
 @needs_tensorflow
