@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import TimeoutError as PoolTimeoutError
 from types import TracebackType
 from typing import Any
@@ -37,6 +37,7 @@ BUILD_DEADLINE_S = 900.0
 """A builder process that takes longer for its share counts as hung. It may wait for a measurement all that time."""
 
 _IN_PROCESSES = ("loky", "multiprocessing")
+_MEETINGS, _MEETING_S = 40, 0.05
 _IDLE_S = 240.0  # loky ends a process that has had nothing to do for 300 s
 _LOGGER = logging.getLogger("leti_opt")
 
@@ -131,13 +132,21 @@ class Builders:
 
     def _started(self) -> Any:
         """What runs the builds. Processes start, which takes seconds, while nothing is measured on their cores."""
+        parallel = self._opened()
+        if self._is_kept and time.monotonic() - self._used_at > _IDLE_S:
+            with building_on_host() if self._cores is None else nullcontext():
+                self._meet_processes(parallel)
+        return parallel
+
+    def _meet_processes(self, parallel: Any) -> None:
+        """See to it that each of loky's processes knows for whom it works, before it waits for work."""
         from joblib import delayed
 
-        parallel = self._opened()
-        if self._is_kept and self._cores is None and time.monotonic() - self._used_at > _IDLE_S:
-            with building_on_host():
-                parallel(delayed(_start)() for _ in range(self.workers))
-        return parallel
+        met: set[int] = set()
+        for _ in range(_MEETINGS):
+            met.update(parallel(delayed(_started_process)(os.getpid(), self._cores) for _ in range(self.workers)))
+            if len(met) >= self.workers or os.getpid() in met:
+                return
 
     def _opened(self) -> Any:
         from joblib import Parallel, parallel_config
@@ -161,9 +170,12 @@ def _of_joblib(backend: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"backend": dask_backend(**others)} if backend.get("backend") == "dask" else backend
 
 
-def _start() -> None:
-    """Take a moment, so that every process has one to do, and has imported this module then."""
-    time.sleep(0.1)
+def _started_process(owner: int, cores: Sequence[int] | None) -> int:
+    """Which process this is; it takes a moment, so that the others do the same meanwhile."""
+    if owner != os.getpid():
+        _work_for(owner, cores)
+        time.sleep(_MEETING_S)
+    return os.getpid()
 
 
 def build_networks(

@@ -105,6 +105,7 @@ class LocalRun:
         self._replay = Replay(work, replayed, store, backend, workers, render) if replayed else None
         self._errors: dict[str, str] = {}
         self._fatal: BaseException | None = None
+        self._over = threading.Event()
 
     def rows(self) -> list[ProgressRow]:
         """How far each device is now."""
@@ -136,8 +137,9 @@ class LocalRun:
         try:
             with on_cores(self._cores or None):  # threads stay on the cores on which they were started
                 working.start()
-            while working.is_alive():
-                working.join(_TICK_S)
+            is_over = False
+            while not is_over:
+                is_over = self._over.wait(_TICK_S)  # a join that Ctrl-C interrupts takes the thread for ended
                 if on_tick is not None:
                     on_tick(self.rows())
                 is_stopped = is_stopped or (deadline is not None and time.monotonic() >= deadline)
@@ -146,7 +148,7 @@ class LocalRun:
         except BaseException:  # Ctrl-C above all: nothing that is being measured is left behind
             self._stop(at_once=True)
             if working.ident is not None:
-                working.join()
+                self._over.wait()
             raise
         return is_stopped
 
@@ -155,8 +157,8 @@ class LocalRun:
 
         # Not one of joblib's own threads: below these it would start no processes.
         replaying = threading.Thread(target=self._replayed, name="replay")
-        replaying.start()
         try:
+            replaying.start()
             with ExitStack() as stack:
                 stack.enter_context(self._builders)
                 for group in self._disturbing():
@@ -166,7 +168,10 @@ class LocalRun:
                     Parallel(n_jobs=len(works), backend="threading")(works)
         except BaseException as error:  # noqa: BLE001  # raised in the thread that waits
             self._end(error)
-        replaying.join()
+        finally:
+            if replaying.ident is not None:
+                replaying.join()
+            self._over.set()
 
     def _disturbing(self) -> list[list[HostCpu]]:
         """Groups of devices that must take turns."""

@@ -196,8 +196,9 @@ def test_a_runner_that_stood_still_until_its_tasks_stopped_starts_them_again(
     tmp_path: Path, cluster: DaskCluster, postgresql_url: str, phones: Phones
 ) -> None:
     [phone] = phones(1)
+    count = 120
     device = f'[{{ uri = "{phone["uri"]}", resource = "{phone["resource"]}" }}]'
-    path = write_toml(tmp_path, 300, device, f'store = "{postgresql_url}"', runs=300)
+    path = write_toml(tmp_path, count, device, f'store = "{postgresql_url}"', runs=300)
     cluster.start_worker("host-0", "phone-0=1")
     runner = start(path, "--cluster", cluster.address, "--json")
     Once(postgresql_url, 5, lambda: True).wait()
@@ -208,13 +209,13 @@ def test_a_runner_that_stood_still_until_its_tasks_stopped_starts_them_again(
             assert time.monotonic() < deadline, "tasks stop by themselves"
             time.sleep(0.5)
         stopped_at = len(measurements(postgresql_url))
-    assert stopped_at < 300
+    assert stopped_at < count
     os.kill(runner.pid, signal.SIGCONT)
     output, errors = runner.communicate(timeout=300)
     assert runner.returncode == 0, errors
     assert json.loads(output)["is_complete"]
     found = measurements(postgresql_url)
-    assert len(found) == 300
+    assert len(found) == count
     assert set(found.values()) == {1}
 
 

@@ -30,7 +30,6 @@ pytestmark = [
 COUNT = 300
 """Networks of the campaign, on each of the two devices."""
 RUNS = 400
-"""Long enough that what a killed runner's tasks measure before they stop is not all there is."""
 HOSTS = ("host-0", "host-1")
 SEED = 7
 
@@ -98,15 +97,22 @@ class Operator:
         self.fired.append("database")
 
     def kill_runner(self) -> None:
-        """SIGKILL for the command; the same again is refused at first, and goes on once its claim has run out."""
+        """SIGKILL for the command and for the workers, whose tasks are nobody's then.
+
+        The same command is refused at first, and goes on once the claim of the killed one has run out.
+        """
         os.killpg(self.runner.pid, signal.SIGKILL)
         self.runner.communicate()
         assert self.runner.returncode == -signal.SIGKILL
+        for host in HOSTS:
+            self.kill_worker(host)
+        left = 2 * COUNT - self.stored()
         refused = self.start()
         _, errors = refused.communicate(timeout=120)
         assert refused.returncode == 2, errors
         assert "its runner was killed less than 30 s ago" in errors
         time.sleep(30)
+        assert 2 * COUNT - self.stored() == left > 0, "nobody goes on without it"
         self.runner = self.start()
         self.fired.append("runner")
 
@@ -145,7 +151,7 @@ def test_300_networks_on_two_workers_are_each_measured_once_whatever_is_killed_o
 
     assert operator.runner.returncode == 0, errors
     assert json.loads(output)["is_complete"]
-    assert len(operator.fired) == len(harm), "every fault fired"
+    assert len(operator.fired) == len(harm) + len(HOSTS), "every fault fired"
     assert {"host", "database", "runner"} <= set(operator.fired)
     assert postgresql_server.starts == starts + 1
     assert len(operator.killed) > 5, "workers, a nanny and their children"

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -156,6 +157,26 @@ def test_an_interrupted_run_stores_what_was_being_measured(tmp_path: Path, monke
     assert 2 <= len(stored) < COUNT
     assert campaign.run().is_complete
     assert len(device.loads) == COUNT
+
+
+def test_ctrl_c_while_it_waits_ends_only_after_what_was_being_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = slow_device(monkeypatch)
+
+    def press() -> None:
+        while len(device.loads) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    with pytest.raises(KeyboardInterrupt):
+        quick_campaign(tmp_path, devices=["scripted:one"]).run()
+    assert {"campaign", "feed"}.isdisjoint(thread.name for thread in threading.enumerate())
+    pressing.join()
+    assert measurements_of_each_model(tmp_path / "latency.db") == [1] * len(device.loads)
+    assert len(device.loads) < COUNT
 
 
 def test_nothing_is_left_behind_by_a_killed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
