@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,7 +83,7 @@ class Builders:
         self._backend = dict(backend)
         self._cores = None if cores is None else tuple(cores)
         self._deadline_s = deadline_s
-        # Loky leaves a folder in shared memory behind for every Parallel that is made. Of the others none is kept: an
+        # Loky asks for some semaphores and an exit hook for every Parallel that is made. Of the others none is kept: an
         # idle process of a multiprocessing pool that is killed takes the pool's lock along, and all others wait.
         self._is_kept = backend.get("backend") == "loky"
         self._used_at = -math.inf
@@ -153,7 +154,7 @@ class Builders:
 
         if self._parallel is not None:
             return self._parallel
-        with parallel_config(**_of_joblib(self._backend)):
+        with parallel_config(**joblib_settings(self._backend)):
             made = Parallel(n_jobs=self.workers, timeout=self._deadline_s if self._in_processes else None)
         if self._is_kept:
             self._parallel = made.__enter__()
@@ -165,9 +166,18 @@ class Builders:
             parallel.__exit__(None, None, None)
 
 
-def _of_joblib(backend: Mapping[str, Any]) -> Mapping[str, Any]:
+def joblib_settings(backend: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What :func:`joblib.parallel_config` is to be given for a backend.
+
+    No array is shared through files: joblib makes a folder in shared memory for them beforehand, and a killed process
+    leaves it there.
+    """
     others = {name: value for name, value in backend.items() if name != "backend"}
-    return {"backend": dask_backend(**others)} if backend.get("backend") == "dask" else backend
+    if backend.get("backend") == "dask":
+        return {"backend": dask_backend(**others)}
+    if backend.get("backend") in _IN_PROCESSES:
+        return {"max_nbytes": None, "temp_folder": tempfile.gettempdir(), **backend}
+    return backend
 
 
 def _started_process(owner: int, cores: Sequence[int] | None) -> int:

@@ -193,8 +193,8 @@ class _Answers:
             counts[name] += int((states == state).sum())
         counts["lacking"] += int((states < 0).sum())
         taken = self._figures.reindex(rows).reset_index(drop=True)
-        words = [self._word[State(state)] if state >= 0 else None for state in states.tolist()]
-        columns = {f"{self.name}_status": pa.array(words, type=pa.string())}
+        words = pa.array([self._word[state] for state in State], type=pa.string())
+        columns = {f"{self.name}_status": words.take(pa.array(states, mask=states < 0))}
         not_one = states != State.MEASURED
         for name, source in FIGURES.items():
             column = taken[source]

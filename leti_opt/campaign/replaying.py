@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leti_opt.campaign.building import joblib_settings
 from leti_opt.campaign.progress import DeviceProgress
 from leti_opt.campaign.standing import LACKING, item_states, lacking
 from leti_opt.campaign.work import CampaignWork
@@ -80,7 +81,7 @@ class Replay:
         states = np.stack([self._states(device) for device in self.devices])
         for progress, of_device in zip(self.progress, states, strict=True):
             progress.begin_round(of_device, lacking(self.work, of_device))
-        with parallel_config(**self._backend):
+        with parallel_config(**joblib_settings(self._backend)):
             # multiprocessing has no answers before the last one.
             way = "list" if self._backend.get("backend") == "multiprocessing" else "generator_unordered"
             answers = Parallel(n_jobs=self._workers, return_as=way, pre_dispatch=2 * self._workers)(

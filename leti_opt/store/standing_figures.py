@@ -41,6 +41,8 @@ def load(connection: Connection, scope: Scope, cells: CellRows) -> pd.DataFrame:
     found = pd.concat(parts, ignore_index=True)
     last = found.drop_duplicates("model_id", keep="last").set_index("model_id")
     table = last.reindex(cells.model_ids).reset_index(drop=True)
+    served = connection.execute(select(epochs.c.id, epochs.c.digest).where(epochs.c.id.in_(scope.epoch_ids)))
+    table["epoch_digest"] = table["epoch_id"].map({row.id: row.digest for row in served})
     infeasible = np.flatnonzero(cells.states == _INFEASIBLE)
     reasons = _reasons(connection, scope.failed) if infeasible.size else {}
     told = {int(place): reasons.get(int(cells.model_ids[place])) for place in infeasible} | cells.reasons
@@ -92,7 +94,7 @@ _FIGURES: Select[Any] = select(
     # As the database has it: numpy reads a column of moments many times faster than SQLAlchemy.
     type_coerce(measurements.c.started_at, NullType()).label("started_at"),
     protocol_rules.attempt_count.label("attempts"),
-    epochs.c.digest.label("epoch_digest"),
+    measurements.c.epoch_id,
     _PEAK_MEMORY.label("peak_memory_bytes"),
-).select_from(measurements.join(epochs))
+).select_from(measurements)
 _NAMES = list(_FIGURES.selected_columns.keys())
