@@ -9,6 +9,10 @@ from leti_opt.errors import DeviceError
 from leti_opt.version import version
 
 
+CONNECT_WITHIN_S = 20.0
+"""A scheduler that does not answer for so long is not there."""
+
+
 def connected(cluster: str) -> Any:
     """A client of the cluster.
 
@@ -23,7 +27,7 @@ def connected(cluster: str) -> Any:
     except ImportError as error:
         raise DeviceError("Dask is not installed; run: pip install 'leti_opt[cluster]'") from error
     try:
-        return Client(cluster, timeout="20s", set_as_default=False)
+        return Client(cluster, timeout=CONNECT_WITHIN_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise DeviceError(
             f"no Dask scheduler answers at {cluster} ({error}); start one with: dask scheduler"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import pytest
 from leti_opt.campaign import cluster as cluster_run
 from leti_opt.campaign.dataset import DatasetCampaign
 from leti_opt.campaign.progress import ProgressRow
+from leti_opt.device.open_device import open_device
 from leti_opt.errors import DeviceError, InvalidInputError
 from leti_opt.store.latency_store import LatencyStore
+from leti_opt.store.records import EpochLink
 from tests.campaign.campaigns import QUICK, measurements, quick_campaign
 from tests.campaign.dask_cluster import DaskCluster
 from tests.loopback_phone.adb_server import PrivateAdbServer
@@ -118,27 +120,31 @@ def test_a_worker_that_is_killed_and_a_database_that_restarts_lose_and_double_no
         assert store.claims() == [], "nothing stays claimed"
 
 
-def test_two_equal_phones_on_two_hosts_share_the_work_once_they_agree(
+def test_two_equal_phones_on_two_hosts_that_agree_share_the_work(
     tmp_path: Path,
     cluster: DaskCluster,
+    adb_server: PrivateAdbServer,
+    binary: Path,
     postgresql_url: str,
     phones: Callable[[int], list[dict[str, str]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    entries = phones(2)
-    cluster.start_worker("host-0", "phone-0=1,phone-1=1")
-    count = 60
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(adb_server.port))
+    monkeypatch.setenv("LETI_BENCHMARK_MODEL", str(binary))
+    entries, count = phones(2), 30
+    with open_device(entries[0]["uri"]) as first, open_device(entries[1]["uri"]) as second:
+        assert first.identity == second.identity
+        link = EpochLink(first.epoch, second.epoch, True, 1.0, 1.0, 20, datetime.now(UTC))
+        with LatencyStore(postgresql_url) as store:
+            store.add_link(first.identity, link)
+    for number in range(2):
+        cluster.start_worker(f"host-{number}", f"phone-{number}=1")
     summary = campaign_of(tmp_path, postgresql_url, entries, count).run(cluster=cluster.address)
     assert summary.is_complete, summary.text
     found = measurements(postgresql_url)
     assert set(found.values()) == {1}
-    with LatencyStore(postgresql_url) as store:
-        identity, _ = store.devices_by_uri()[entries[0]["uri"]]
-        links = store.links(identity)
-    if links and links[0].agrees:
-        assert len(found) < 2 * count, "what one measured after they agreed, the other did not"
-    else:
-        assert len(found) == 2 * count
+    assert len(found) == len({model for model, _ in found}) == count, "what one measured, the other did not"
+    assert len({phone for _, phone in found}) == 2, "both measured"
 
 
 def test_a_host_that_comes_later_takes_part(
@@ -226,7 +232,10 @@ def test_a_device_without_a_resource_and_a_store_that_is_a_file_are_refused(tmp_
             campaign_of(tmp_path, str(store), entries, 5).run(cluster="tcp://127.0.0.1:1")
 
 
-def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, postgresql_url: str) -> None:
+def test_a_scheduler_that_does_not_answer_is_named(
+    tmp_path: Path, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leti_opt.campaign.dask_client.CONNECT_WITHIN_S", 1.0)
     entries = [{"uri": "host-cpu", "resource": "host"}]
     with pytest.raises(DeviceError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
         campaign_of(tmp_path, postgresql_url, entries, 5).run(cluster="tcp://127.0.0.1:1")

@@ -72,6 +72,7 @@ def test_a_worker_with_a_single_thread_measures_what_hangs_on_its_own_host(
     assert summary.is_complete, summary.text
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_still_being_started_is_waited_for(
     tmp_path: Path, cluster: DaskCluster, postgresql_url: str, phones: Phones
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_worker_that_is_still_being_started_is_waited_for(
     assert summary.is_complete, summary.text
 
 
+@pytest.mark.slow
 def test_devices_that_are_called_the_same_on_two_hosts_each_have_a_row(
     tmp_path: Path, cluster: DaskCluster, postgresql_url: str
 ) -> None:
@@ -171,6 +173,7 @@ def test_a_scheduler_that_is_killed_and_started_again_with_its_worker_loses_noth
     assert len({measured for measured in heard if 10 < measured < count}) > 1, "the new task is heard of"
 
 
+@pytest.mark.slow
 def test_a_runner_that_stood_still_ends_where_another_host_has_taken_over(
     tmp_path: Path, cluster: DaskCluster, postgresql_url: str, phones: Phones
 ) -> None:

@@ -59,7 +59,7 @@ def end_after_kills(tmp_path: Path, sample: int, kills: int) -> None:
 
 @pytest.mark.needs("litert")
 def test_a_campaign_that_is_killed_twice_ends_complete_with_each_network_measured_once(tmp_path: Path) -> None:
-    end_after_kills(tmp_path, 40, 2)
+    end_after_kills(tmp_path, 20, 2)
 
 
 @pytest.mark.slow

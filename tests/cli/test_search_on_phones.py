@@ -45,13 +45,24 @@ def search(adb_server: PrivateAdbServer, binary: Path, tmp_path: Path, monkeypat
 
 @contextmanager
 def vanishing(phones: Sequence[LoopbackPhone], every_s: float) -> Iterator[list[str]]:
-    """Lets the phones vanish and restart in turn."""
+    """Lets the phones vanish and restart in turn; each only after it has measured something since it came back."""
     over = threading.Event()
     done: list[str] = []
+    measured = [0] * len(phones)
+
+    def has_measured(place: int) -> bool:
+        ends = len([line for line in phones[place].log if line["event"] == "end"])
+        if ends == measured[place]:
+            return False
+        measured[place] = ends
+        return True
 
     def trouble() -> None:
         while not over.wait(every_s):
-            phone = phones[len(done) % len(phones)]
+            place = len(done) % len(phones)
+            if not has_measured(place):
+                continue
+            phone = phones[place]
             (phone.vanish, phone.reboot)[len(done) // len(phones) % 2](0.3)
             done.append(phone.address)
 

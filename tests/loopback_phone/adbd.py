@@ -65,15 +65,22 @@ class Adbd:
         self.silent = False
         """While true, connections are taken and never answered: adb says that they are offline."""
         self._writers: set[StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
-    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """One host's connection, until it ends."""
+    def take(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """A host has connected. From now on the connection can be cut, also before anything of it is served."""
         if self.away:
             writer.transport.abort()
             return
         # As a real adbd does. asyncio does so only where a socket was made with its protocol's number.
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._writers.add(writer)
+        serving = asyncio.ensure_future(self._serve(reader, writer))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+
+    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """One host's connection, until it ends."""
         connection = _Connection(self, reader, writer)
         try:
             if not self.silent:

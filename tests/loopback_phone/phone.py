@@ -138,7 +138,7 @@ class LoopbackPhone:
         self._loop.run_forever()
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._adbd.serve, sock=self._socket)
+        self._server = await asyncio.start_server(self._adbd.take, sock=self._socket)
 
     async def _end(self) -> None:
         self.userland.stop()
