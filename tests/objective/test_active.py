@@ -147,6 +147,7 @@ def test_the_bound_of_the_error_holds_over_seeds(
     assert held >= 10
 
 
+@pytest.mark.slow
 def test_it_beats_chance_on_a_simulated_device(
     objective: DeviceLatencyObjective, table: ArchitectureTable, latency_ms: Any
 ) -> None:
@@ -255,6 +256,7 @@ def test_all_known_networks_need_no_device(tmp_path: Path, table: ArchitectureTa
     assert again.rows.tolist() == first.rows.tolist()
 
 
+@pytest.mark.slow
 def test_every_network_is_put_on_its_side_of_a_limit(
     objective: DeviceLatencyObjective, table: ArchitectureTable, latency_ms: Any
 ) -> None:

@@ -52,6 +52,7 @@ class TestSizes:
         width = SizeCalibration(np.ones(count), np.ones(count), np.ones(count)).width(0.9)
         assert np.isfinite(width) == known
 
+    @pytest.mark.slow
     def test_intervals_hold_more_of_rare_rows_where_sizes_are_told_apart(self) -> None:
         draw = np.random.default_rng(3)
 

@@ -149,6 +149,7 @@ def test_one_latency_is_enough_to_scale_the_sources(transfer: TransferPredictor)
     assert 0.5 < np.median(predicted / measured) < 2
 
 
+@pytest.mark.slow
 def test_latencies_beyond_the_most_are_drawn_by_the_seed(sources: Sources) -> None:
     cells = native_cells(40, seed=12)
     measured = native_latency_ms(cells, TARGET_MS, pruned=False, seed=13)
@@ -236,6 +237,7 @@ def test_more_cells_than_there_are_cannot_be_chosen(count: int) -> None:
         spread_cells(native_cells(5, seed=0), NATIVE, count)
 
 
+@pytest.mark.slow
 def test_a_clone_keeps_the_sources(sources: Sources) -> None:
     from sklearn.base import clone
 
