@@ -8,7 +8,6 @@ from typing import Any
 from leti_opt.errors import DeviceError
 from leti_opt.version import version
 
-
 CONNECT_WITHIN_S = 20.0
 """A scheduler that does not answer for so long is not there."""
 
