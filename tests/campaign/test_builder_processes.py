@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,15 @@ print("ready", flush=True)
 builders.build(table(), CONFIG)
 time.sleep(60)
 """
+
+
+@pytest.fixture
+def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Locks of cores that no other test process takes: what these tests hold, and then wait for, would wait for it."""
+    monkeypatch.setenv("LETI_CACHE_DIR", str(tmp_path / "cache"))
+    get_reusable_executor().shutdown(wait=True)
+    yield
+    get_reusable_executor().shutdown(wait=True)
 
 
 def table() -> ArchitectureTable:
@@ -206,7 +216,7 @@ def test_every_backend_answers_a_replayed_campaign(backend: str, tmp_path: Path)
 
 
 @pytest.mark.skipif(len(usable_cores()) < 2, reason="needs two cores")
-def test_with_every_core_measured_on_now_and_then_a_build_waits_for_one_of_them_alone() -> None:
+def test_with_every_core_measured_on_now_and_then_a_build_waits_for_one_of_them_alone(own_locks: None) -> None:
     seen: list[list[int]] = []
 
     def build() -> None:
@@ -222,7 +232,9 @@ def test_with_every_core_measured_on_now_and_then_a_build_waits_for_one_of_them_
 
 @pytest.mark.needs("litert")
 @pytest.mark.skipif(len(usable_cores()) < 2, reason="needs two cores")
-def test_a_device_does_not_wait_for_another_one_where_its_network_is_built_already(tmp_path: Path) -> None:
+def test_a_device_does_not_wait_for_another_one_where_its_network_is_built_already(
+    tmp_path: Path, own_locks: None
+) -> None:
     first, second = usable_cores()[:2]
     protocol = MeasurementProtocol(min_runs=2, warmup_runs=0, max_relative_std=50.0, max_attempts=1)
     answers: list[str] = []
@@ -246,8 +258,7 @@ def test_a_device_does_not_wait_for_another_one_where_its_network_is_built_alrea
             assert answers == ["measured"]
 
 
-def test_with_every_core_measured_on_now_and_then_builders_start_while_nothing_is_measured() -> None:
-    get_reusable_executor().shutdown(wait=True)
+def test_with_every_core_measured_on_now_and_then_builders_start_while_nothing_is_measured(own_locks: None) -> None:
     built: list[int] = []
 
     def build() -> None:
