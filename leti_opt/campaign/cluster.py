@@ -226,9 +226,8 @@ class ClusterRun:
         except BaseException as failed:  # noqa: BLE001  # told in the summary; the other devices go on
             row, error = None, failure_text(failed, pulling.worker)
         if error is None and row is not None and row.lacking and not self._is_stopping:
-            pulling.is_killed = (
-                True  # it had not heard of this process for long, which stood still; it is started again
-            )
+            # It had not heard of this process for long, which stood still; it is started again.
+            pulling.is_killed = True
             return
         if pulling.lost_since or self._is_over:  # nobody waits for it any more, and the store may be closed
             return

@@ -191,7 +191,7 @@ def device_places(definition: CampaignDefinition, store: LatencyStore) -> list[D
             for place in _epochs_of_device(store, *known[uri]):
                 if place in covered:
                     continue
-                covered |= _served(store, place)
+                covered |= served_places(store, place)
                 # A name that the user gave is never another device's.
                 name = _unique(entry.name or _slug(place[0]), taken | (given - {entry.name}))
                 taken.add(name)
@@ -211,7 +211,7 @@ def without_figures(
     known = store.devices_by_uri()
     told: set[Place] = set()
     for place in places:
-        told |= _served(store, (place.identity, place.epoch))
+        told |= served_places(store, (place.identity, place.epoch))
     return [
         entry
         for entry in definition.devices
@@ -226,11 +226,18 @@ def epochs_of(store: LatencyStore, place: DevicePlace) -> list[DeviceEpoch]:
         StoreError: the store cannot be read.
     """
     own = (place.identity, place.epoch)
-    return [place.epoch, *sorted((epoch for _, epoch in _served(store, own) - {own}), key=lambda epoch: epoch.digest)]
+    return [
+        place.epoch,
+        *sorted((epoch for _, epoch in served_places(store, own) - {own}), key=lambda epoch: epoch.digest),
+    ]
 
 
-def _served(store: LatencyStore, place: Place) -> set[Place]:
-    """A device's place and those whose figures it is served, too."""
+def served_places(store: LatencyStore, place: Place) -> set[Place]:
+    """A device's place and those whose figures it is served, too.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
     return {place} | set(served_epochs(checks_of(store.links(place[0]), place[0]), place))
 
 

@@ -18,6 +18,7 @@ from leti_opt.campaign.building import Builders
 from leti_opt.campaign.claims import Claims, Place, claim_key
 from leti_opt.campaign.events import BACK, LOST, NOTE, OUT, EventLog
 from leti_opt.campaign.feed import Feed
+from leti_opt.campaign.places import served_places
 from leti_opt.campaign.progress import DeviceProgress
 from leti_opt.campaign.standing import LACKING, item_states, lacking
 from leti_opt.campaign.work import CampaignWork
@@ -30,7 +31,6 @@ from leti_opt.objective.answers import Answer, Question
 from leti_opt.objective.pooled import PooledService
 from leti_opt.objective.twins_elsewhere import link_twins_elsewhere
 from leti_opt.store.latency_store import LatencyStore
-from leti_opt.store.links import checks_of, served_epochs
 from leti_opt.store.standings import State
 
 _IN_HAND = 2
@@ -262,8 +262,7 @@ class DevicePuller:
     def _places(self) -> list[Place]:
         """This device as it is now, and all that it answers for."""
         own = (self.service.identity, self.service.epoch)
-        served = served_epochs(checks_of(self.store.links(own[0]), own[0]), own)
-        return sorted(served | {own}, key=lambda place: (place[0].digest, place[1].digest))
+        return sorted(served_places(self.store, own), key=lambda place: (place[0].digest, place[1].digest))
 
     def _answered(self, item: int, answer: Answer, claims: Claims) -> None:
         self.progress.add(item, answer)

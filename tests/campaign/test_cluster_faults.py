@@ -33,6 +33,13 @@ def event_texts(url: str) -> list[str]:
         return [event.text for event in store.events(1)]
 
 
+def assert_each_measured_once(url: str, count: int) -> None:
+    """So many networks are in the store, each measured once on its phone."""
+    found = measurements(url)
+    assert len(found) == count
+    assert set(found.values()) == {1}
+
+
 @pytest.fixture
 def without_code(tmp_path: Path) -> dict[str, str]:
     """The environment of a process that cannot import leti_opt."""
@@ -137,9 +144,7 @@ def test_a_worker_that_comes_back_to_its_old_address_goes_on_with_the_task(
     )
     assert killed.done
     assert summary.is_complete, summary.text
-    found = measurements(postgresql_url)
-    assert len(found) == count
-    assert set(found.values()) == {1}
+    assert_each_measured_once(postgresql_url, count)
 
 
 @pytest.mark.slow
@@ -166,9 +171,7 @@ def test_a_scheduler_that_is_killed_and_started_again_with_its_worker_loses_noth
     summary = campaign_of(tmp_path, postgresql_url, entries, count).run(on_tick=tick, cluster=cluster.address)
     assert restarted.done
     assert summary.is_complete, summary.text
-    found = measurements(postgresql_url)
-    assert len(found) == count
-    assert set(found.values()) == {1}
+    assert_each_measured_once(postgresql_url, count)
     assert any("is back, it goes on" in text for text in event_texts(postgresql_url))
     assert len({measured for measured in heard if 10 < measured < count}) > 1, "the new task is heard of"
 
@@ -217,9 +220,7 @@ def test_a_runner_that_stood_still_until_its_tasks_stopped_starts_them_again(
     output, errors = runner.communicate(timeout=300)
     assert runner.returncode == 0, errors
     assert json.loads(output)["is_complete"]
-    found = measurements(postgresql_url)
-    assert len(found) == count
-    assert set(found.values()) == {1}
+    assert_each_measured_once(postgresql_url, count)
 
 
 @pytest.mark.slow
